@@ -1,0 +1,100 @@
+"""Two-layer ReLU networks with weight decay, trained to a certified global optimum.
+
+Training such a network is a convex problem in disguise: over the activation patterns of the data it is a finite convex
+program. This package builds and solves it, hands back the network, and proves how far any network is from the optimum.
+
+Importing the package loads none of its modules; each public name loads its own on first use.
+
+Examples
+--------
+>>> import convexrelu as cr
+>>> problem = cr.TrainingProblem([[0.0], [1.0], [2.0]], [0.0, 1.0, 0.0], weight_decay=0.1)
+>>> result = cr.solve(problem, patterns="enumerate")
+>>> result.certificate.scope
+'global'
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convexrelu import errors as errors
+    from convexrelu.backends import available_backends as available_backends
+    from convexrelu.certificate import Certificate as Certificate
+    from convexrelu.certificate import certify as certify
+    from convexrelu.network import Network as Network
+    from convexrelu.patterns import Patterns as Patterns
+    from convexrelu.patterns import enumerate_patterns as enumerate_patterns
+    from convexrelu.patterns import sample_patterns as sample_patterns
+    from convexrelu.problem import TrainingProblem as TrainingProblem
+    from convexrelu.result import Result as Result
+    from convexrelu.result import Solution as Solution
+    from convexrelu.result import Status as Status
+    from convexrelu.solve import solve as solve
+
+__version__ = "0.1.0"
+
+# Public name -> the module it lives in.
+_HOME = {
+    "Certificate": "certificate",
+    "Network": "network",
+    "Patterns": "patterns",
+    "Result": "result",
+    "Solution": "result",
+    "Status": "result",
+    "TrainingProblem": "problem",
+    "available_backends": "backends",
+    "certify": "certificate",
+    "enumerate_patterns": "patterns",
+    "sample_patterns": "patterns",
+    "solve": "solve",
+}
+
+__all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answers
+    "TrainingProblem",
+    "Patterns",
+    "enumerate_patterns",
+    "sample_patterns",
+    "available_backends",
+    "solve",
+    "Result",
+    "Status",
+    "Solution",
+    "Network",
+    "Certificate",
+    "certify",
+    "errors",
+    "__version__",
+]
+
+
+class _Package(ModuleType):
+    """The type of this package: keeps `convexrelu.solve` the function.
+
+    Python binds an imported submodule as an attribute of its package, so importing the module ``convexrelu.solve``
+    would otherwise replace the function of that name.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if isinstance(value, ModuleType) and _HOME.get(name) == name:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("convexrelu.errors")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"convexrelu.{_HOME[name]}"), name)
+    globals()[name] = value  # the next access is a plain look-up
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
