@@ -1,0 +1,382 @@
+"""The command line: ``python -m convexrelu demo | fit | certify | info``.
+
+Letters: `X` (n, d) data, `y` (n,) targets, `lam` weight decay; `W` (d, m), `b` (m,), `v` (m,) weights of a network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from convexrelu import __version__
+from convexrelu.arrays import Array
+from convexrelu.errors import ConvexReLUError, InvalidInputError
+
+if TYPE_CHECKING:
+    from convexrelu.certificate import Certificate
+    from convexrelu.network import Network
+    from convexrelu.problem import TrainingProblem
+    from convexrelu.result import Status
+
+MODES = ("none", "penalized", "free")
+INTERRUPTED = 130  # the exit code shells give to Ctrl-C
+DEFAULT_FRACTION = 0.01  # of the weight decay above which the optimal network is empty
+GD_WIDTH, GD_STEPS, GD_SEEDS = 50, 3000, 5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0 success, 1 the solver failed, 2 bad input, 130 interrupted."""
+    try:
+        options = _parser().parse_args(argv)
+        code: int = options.run(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader (`| head`) has left. Point stdout elsewhere, or the flush at exit would fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return _complain("interrupted", INTERRUPTED)
+    except OSError as error:
+        return _complain(f"{error.filename or 'file'}: {error.strerror or error}", 2)
+    except ConvexReLUError as error:
+        return _complain(str(error), 2)
+
+
+def _complain(message: str, code: int) -> int:
+    print("convexrelu: error:", " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from sklearn.datasets import load_diabetes
+
+    import convexrelu as cr
+
+    data = load_diabetes()
+    x, y = data.data[:, [data.feature_names.index("bmi")]], data.target
+    X, Y = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()
+    problem = _problem(X, Y, None, {"bias": "penalized"})
+    print(f"diabetes ({len(X)} patients): disease progression from body mass index, both standardized")
+    print(
+        f"weight decay {problem.weight_decay:.6g} ({DEFAULT_FRACTION:g} of the maximum), penalized bias\n\nconvexrelu",
+        flush=True,
+    )
+    start = time.perf_counter()
+    result = cr.solve(problem, patterns="enumerate")
+    elapsed = time.perf_counter() - start
+    _print_certificate(result.certificate, result.network)
+    _print_rows({"status": result.status.name, "patterns": len(result.patterns), "time": f"{elapsed:.2f} s"})
+    code = _exit_code(result.status)
+    if code == 0:
+        _compare_with_gradient_descent(problem, result.certificate.lower_bound)
+    return code
+
+
+def _fit(options: argparse.Namespace) -> int:
+    import convexrelu as cr
+
+    _check_out(options.out)
+    table = _read_csv(options.data)
+    target = table.column(options.target)
+    features = [name for name in table.names if name != target]
+    values = table.select([*features, target])
+    scaling = _scaling(values) if options.standardize else None
+    problem = _problem(*_split(values, scaling), options.weight_decay, _modes(options))
+    result = cr.solve(problem, **_given(options, "patterns", "backend", "tol", "time_limit"))
+    _print_data(problem, target)
+    _print_certificate(result.certificate, result.network)
+    _print_rows({"status": f"{result.status.name}: {result.status.value}", "patterns": len(result.patterns)})
+    if options.out is not None:
+        modes = {"bias": problem.bias, "output_bias": problem.output_bias, "skip": problem.skip}
+        about = {
+            "weight_decay": problem.weight_decay,
+            "features": features,
+            "target": target,
+            "scaling": scaling,
+            **modes,
+        }
+        replace(result.network, metadata=about).save(options.out)
+        _print_rows({"saved": options.out})
+    return _exit_code(result.status)
+
+
+def _certify(options: argparse.Namespace) -> int:
+    import convexrelu as cr
+
+    network = cr.Network.load(options.network)
+    about = network.metadata
+    table = _read_csv(options.data)
+    target = table.column(options.target)
+    features = [table.column(name) for name in about.get("features", [n for n in table.names if n != target])]
+    X, y = _split(table.select([*features, target]), about.get("scaling"))
+    lam = about.get("weight_decay") if options.weight_decay is None else options.weight_decay
+    if lam is None:
+        raise InvalidInputError(f"{options.network} does not record its weight decay; write `--weight-decay LAM`.")
+    modes = {name: about[name] for name in ("bias", "output_bias", "skip") if name in about} | _modes(options)
+    problem = cr.TrainingProblem(X, y, weight_decay=lam, **modes)
+    certificate = cr.certify(problem, network, **_given(options, "tol", "time_limit"))
+    _print_data(problem, target)
+    _print_certificate(certificate, network)
+    return 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    from threadpoolctl import threadpool_info
+
+    from convexrelu.backends.capabilities import SPECS
+
+    import scipy.linalg  # noqa: F401  # isort: skip - its BLAS is listed only once it is loaded
+
+    _print_rows({"convexrelu": __version__, "python": platform.python_version(), "platform": platform.platform()})
+    _print_rows({name: _version(name) for name in ("numpy", "scipy", "scikit-learn", "cvxpy")})
+    for spec in SPECS:
+        missing = f"not installed (pip install {spec.install})"
+        found = _version(spec.package) if spec.package else "built in"
+        _print_rows({f"backend {spec.name}": found if spec.is_installed else missing})
+    for pool in threadpool_info():
+        _print_rows(
+            {f"threads {pool['user_api']}": f"{pool['num_threads']} ({pool['internal_api']} {pool['version']})"}
+        )
+    return 0
+
+
+# -- gradient descent, for comparison ---------------------------------------------------------------------------------
+
+
+def _compare_with_gradient_descent(problem: TrainingProblem, bound: float) -> None:
+    import convexrelu as cr
+
+    print(f"\ngradient descent on the same objective (Adam, {GD_WIDTH} neurons, {GD_STEPS} steps)")
+    print("  seed     objective   above the lower bound     time")
+    for seed in range(GD_SEEDS):
+        start = time.perf_counter()
+        W, b, v = _adam(problem.X, problem.Y[:, 0], problem.weight_decay, seed)
+        elapsed = time.perf_counter() - start
+        objective = problem.objective(cr.Network(hidden=W.T, hidden_bias=b, output=v[:, None]))
+        print(f"  {seed:4d}  {objective:12.8f}   {objective / bound - 1:21.2e}   {elapsed:4.2f} s")
+
+
+def _adam(X: Array, y: Array, lam: float, seed: int) -> tuple[Array, Array, Array]:
+    """Full-batch Adam, step size falling linearly to zero, on the weight-decay objective with penalised bias."""
+    rng = np.random.default_rng(seed)
+    d = X.shape[1]
+    Xt = np.column_stack([X, np.ones(len(X))])
+    weights = rng.standard_normal((d + 2, GD_WIDTH)) / np.sqrt(GD_WIDTH)  # rows: W, b, v
+    mean, square = np.zeros_like(weights), np.zeros_like(weights)
+    for step in range(1, GD_STEPS + 1):
+        on = np.maximum(Xt @ weights[:-1], 0.0)
+        residual = on @ weights[-1] - y
+        hidden = Xt.T @ ((on > 0) * np.outer(residual, weights[-1]))
+        gradient = np.vstack([hidden, residual @ on]) + lam * weights
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.999 * square + 0.001 * gradient**2
+        rate = 0.02 * (1.0 - step / (GD_STEPS + 1)) * np.sqrt(1.0 - 0.999**step) / (1.0 - 0.9**step)
+        weights -= rate * mean / (np.sqrt(square) + 1e-12)
+    return weights[:d], weights[d], weights[-1]
+
+
+# -- data -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A CSV file: names of the columns and a float matrix (rows, columns)."""
+
+    path: str
+    names: list[str]
+    values: Array
+
+    def column(self, key: str) -> str:
+        """Name of the column that `key` names or numbers (from 0; negative from the end)."""
+        if self.names.count(key) == 1:
+            return key
+        try:
+            return self.names[int(key)]
+        except (ValueError, IndexError):
+            known = ", ".join(self.names[:10]) + (", ..." if len(self.names) > 10 else "")
+            message = f"{self.path} has no column {key!r}; its {len(self.names)} columns are: {known}."
+            raise InvalidInputError(message) from None
+
+    def select(self, names: Sequence[str]) -> Array:
+        return self.values[:, [self.names.index(name) for name in names]]
+
+
+def _read_csv(path: str) -> _Table:
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        try:
+            rows = [(line, row) for line, row in enumerate(csv.reader(file), 1) if any(cell.strip() for cell in row)]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise InvalidInputError(f"{path} is not a CSV file in UTF-8: {error}.") from None
+    if len(rows) < 2:
+        raise InvalidInputError(f"{path} has {len(rows)} non-empty lines; it needs a header and at least one row.")
+    names = [name.strip() for name in rows[0][1]]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InvalidInputError(f"{path} has two columns named {repeated[0]!r}; rename one.")
+    if len(names) < 2:
+        raise InvalidInputError(f"{path} has the single column {names[0]!r}; it needs features and a target.")
+    return _Table(path, names, np.array([_numbers(path, line, names, row) for line, row in rows[1:]]))
+
+
+def _numbers(path: str, line: int, names: list[str], row: list[str]) -> list[float]:
+    if len(row) != len(names):
+        raise InvalidInputError(f"{path}, row {line}: {len(row)} cells where the header has {len(names)}.")
+    return [_number(path, line, name, cell) for name, cell in zip(names, row, strict=True)]
+
+
+def _number(path: str, line: int, name: str, cell: str) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise InvalidInputError(f"{path}, row {line}, column {name!r}: {cell!r} is not a finite number.")
+    return value
+
+
+def _scaling(values: Array) -> dict[str, list[float]]:
+    """Mean and standard deviation (1 for a constant column) of each column."""
+    spread = np.where(np.ptp(values, axis=0) > 0, values.std(axis=0), 1.0)
+    return {"center": values.mean(axis=0).tolist(), "scale": spread.tolist()}
+
+
+def _split(values: Array, scaling: dict[str, list[float]] | None) -> tuple[Array, Array]:
+    """Features and target, the last column, as the network sees them."""
+    if scaling is not None:
+        values = (values - scaling["center"]) / scaling["scale"]
+    return values[:, :-1], values[:, -1]
+
+
+def _problem(X: Array, y: Array, lam: float | None, modes: dict[str, str]) -> TrainingProblem:
+    import convexrelu as cr
+
+    problem = cr.TrainingProblem(X, y, weight_decay=1.0 if lam is None else lam, **modes)
+    if lam is not None:
+        return problem
+    # A largest useful value of zero means that the targets need no neuron: any weight decay will do.
+    return problem.with_weight_decay(DEFAULT_FRACTION * problem.max_weight_decay() or 1.0)
+
+
+def _check_out(out: str | None) -> None:
+    """Refuse before a long solve what could not be saved after it."""
+    if out is not None and not Path(out).resolve().parent.is_dir():
+        raise InvalidInputError(f"`--out {out}`: its folder does not exist; create it first.")
+
+
+# -- printing and parsing ---------------------------------------------------------------------------------------------
+
+
+def _print_rows(rows: dict[str, object]) -> None:
+    for name, value in rows.items():
+        print(f"  {name:<17} {value}")
+
+
+def _print_data(problem: TrainingProblem, target: str) -> None:
+    n, d = problem.X.shape
+    _print_rows({"data": f"{n} rows, {d} features, target {target!r}", "weight decay": f"{problem.weight_decay:.6g}"})
+
+
+def _print_certificate(certificate: Certificate, network: Network) -> None:
+    covers = "every network of every width" if certificate.scope == "global" else "networks with the listed patterns"
+    _print_rows(
+        {
+            "objective": f"{certificate.objective:.10g}",
+            "lower bound": f"{certificate.lower_bound:.10g}",
+            "gap": f"{certificate.gap:.2e}",
+            "scope": f"{certificate.scope} (the bound holds for {covers})",
+            "neurons": network.n_neurons,
+        }
+    )
+
+
+def _exit_code(status: Status) -> int:
+    return {"FAILED": 1, "INTERRUPTED": INTERRUPTED}.get(status.name, 0)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _modes(options: argparse.Namespace) -> dict[str, str]:
+    return _given(options, "bias", "output_bias", "skip")
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the options that were written, so that the defaults stay those of the library."""
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"convexrelu: error: {message} (see `{self.prog} --help`)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m convexrelu", description="Certified globally optimal two-layer ReLU networks.")
+    parser.add_argument("--version", action="version", version=f"convexrelu {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="solve a real data set and compare with gradient descent (seconds)")
+    demo.set_defaults(run=_demo)
+
+    fit = commands.add_parser("fit", help="train a network on a CSV file and print its certificate")
+    fit.set_defaults(run=_fit)
+    _add_data_options(fit)
+    fit.add_argument("--patterns", type=_patterns, metavar="P", help="generate, enumerate, or how many to sample")
+    fit.add_argument("--backend", metavar="NAME", help="solver of the convex program (see the command info)")
+    fit.add_argument("--standardize", action="store_true", help="zero mean, unit variance for every column used")
+    fit.add_argument("--out", metavar="NET.npz", help="save the network, with what `certify` needs to know")
+
+    certify = commands.add_parser("certify", help="prove how far a saved network is from the global optimum")
+    certify.set_defaults(run=_certify)
+    certify.add_argument("network", metavar="NET.npz")
+    _add_data_options(certify)
+
+    info = commands.add_parser("info", help="versions, backends, threads")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _add_data_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "data", metavar="DATA.csv", help="numbers under a header line; every column but the target is a feature"
+    )
+    parser.add_argument("--target", required=True, metavar="COL", help="its name or number (from 0; -1 is the last)")
+    decay = f"fit: {DEFAULT_FRACTION:g} of the largest useful one; certify: as saved"
+    parser.add_argument("--weight-decay", type=float, metavar="LAM", help=f"default: {decay}")
+    for name in ("--bias", "--output-bias", "--skip"):
+        parser.add_argument(name, choices=MODES, help="parameters absent, penalized or free (see TrainingProblem)")
+    parser.add_argument("--tol", type=float, help="relative gap to reach")
+    parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="stop after this time")
+
+
+def _patterns(text: str) -> str | int:
+    if text in ("generate", "enumerate"):
+        return text
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is neither generate nor enumerate nor a positive integer")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
