@@ -72,10 +72,8 @@ def _demo(options: argparse.Namespace) -> int:
     X, Y = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()
     problem = _problem(X, Y, None, {"bias": "penalized"})
     print(f"diabetes ({len(X)} patients): disease progression from body mass index, both standardized")
-    print(
-        f"weight decay {problem.weight_decay:.6g} ({DEFAULT_FRACTION:g} of the maximum), penalized bias\n\nconvexrelu",
-        flush=True,
-    )
+    print(f"weight decay {problem.weight_decay:.6g} ({DEFAULT_FRACTION:g} of the maximum), penalized bias")
+    print("\nconvexrelu", flush=True)
     start = time.perf_counter()
     result = cr.solve(problem, patterns="enumerate")
     elapsed = time.perf_counter() - start
@@ -100,16 +98,10 @@ def _fit(options: argparse.Namespace) -> int:
     result = cr.solve(problem, **_given(options, "patterns", "backend", "tol", "time_limit"))
     _print_data(problem, target)
     _print_certificate(result.certificate, result.network)
-    _print_rows({"status": f"{result.status.name}: {result.status.value}", "patterns": len(result.patterns)})
+    _print_rows({"status": f"{result.status.name}: {result.status.advice}", "patterns": len(result.patterns)})
     if options.out is not None:
-        modes = {"bias": problem.bias, "output_bias": problem.output_bias, "skip": problem.skip}
-        about = {
-            "weight_decay": problem.weight_decay,
-            "features": features,
-            "target": target,
-            "scaling": scaling,
-            **modes,
-        }
+        about = {"features": features, "target": target, "scaling": scaling, "weight_decay": problem.weight_decay}
+        about |= {name: getattr(problem, name) for name in ("bias", "output_bias", "skip")}
         replace(result.network, metadata=about).save(options.out)
         _print_rows({"saved": options.out})
     return _exit_code(result.status)
