@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from convexrelu.backends.capabilities import BackendSpec, available_backends, join_names
-from convexrelu.backends.conic import ConicProgram, ConicSolution, ConicStatus, ProgramKind, Vector
+from convexrelu.backends.conic import ConicProgram, ConicSolution, ConicStatus, ProgramKind
 from convexrelu.backends.options import check_options
 from convexrelu.backends.silence import flush_native
 from convexrelu.errors import InvalidInputError, NotInstalledError, UnsupportedError
@@ -107,9 +107,7 @@ class Backend(ABC):
         _check_range("tol", tol, upper=1.0)
         if time_limit is not None:
             _check_range("time_limit", time_limit, upper=math.inf)
-        options = {} if options is None else options
-        if options:
-            self._check_options(options)
+        options = self._check_options(options) if options else {}
         solution = self._solve_checked(program, tol, options, verbose, time_limit)
         if verbose:
             flush_native()
@@ -132,10 +130,12 @@ class Backend(ABC):
         except (TypeError, ValueError, OverflowError) as error:
             if not options or isinstance(error, InvalidInputError):
                 raise
-            raise InvalidInputError(f"`options={dict(options)!r}` were refused by backend {self.name!r}: {error}.") from error
+            raise InvalidInputError(
+                f"`options={dict(options)!r}` were refused by backend {self.name!r}: {error}."
+            ) from error
 
-    def _check_options(self, options: Mapping[str, object]) -> None:
-        check_options(self.name, options, self._option_types(), self.reserved)
+    def _check_options(self, options: Mapping[str, object]) -> dict[str, object]:
+        return check_options(self.name, options, self._option_types(), self.reserved)
 
     def _load(self) -> ModuleType:
         """Import the solver."""

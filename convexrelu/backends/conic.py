@@ -81,6 +81,8 @@ class ConicProgram:
     def __post_init__(self) -> None:
         # Builders often count cones with numpy; the solvers want plain integers.
         object.__setattr__(self, "second_order", tuple(map(int, self.second_order)))
+        if not self.q.size or not self.b.size:
+            raise InvalidInputError(f"`A` has shape {self.A.shape}; a program needs an unknown and a row.")
         _check_matrix("A", self.A, (self.b.size, self.q.size))
         if self.P is not None:
             _check_matrix("P", self.P, (self.q.size, self.q.size))
@@ -135,6 +137,8 @@ class ConicProgram:
 class ConicSolution:
     """Hold what a backend returned for a `ConicProgram`.
 
+    With status `INFEASIBLE`, `UNBOUNDED` or `FAILED`, `x` and `z` are whatever the backend left there.
+
     Parameters
     ----------
     x : float64 array, shape (n,)
@@ -173,12 +177,18 @@ def _check_upper(P: sp.csc_array) -> None:
     columns = np.repeat(np.arange(P.shape[1]), np.diff(P.indptr))
     if (P.indices > columns).any():
         raise InvalidInputError("`P` has entries below its diagonal; pass `scipy.sparse.triu(P, format='csc')`.")
+    if P.diagonal().min() < 0:
+        raise InvalidInputError(
+            "`P` has a negative diagonal entry, so the program is not convex; no backend can take it."
+        )
 
 
 def _check_cones(program: ConicProgram) -> None:
     counts = (program.n_zero, program.n_nonneg, program.n_exponential)
     if min(counts) < 0 or min(program.second_order, default=1) < 1:
-        raise InvalidInputError(f"Cone sizes must not be negative, and second-order cones have at least one row: {program}.")
+        raise InvalidInputError(
+            f"Cone sizes must not be negative, and second-order cones have at least one row: {program}."
+        )
     rows = program.n_zero + program.n_nonneg + sum(program.second_order) + 3 * program.n_exponential
     if rows != program.n_rows:
         raise InvalidInputError(f"The cones have {rows} rows, `A` has {program.n_rows}; the two must be equal.")

@@ -62,10 +62,13 @@ class CvxpyBackend(Backend):
     def _option_types(self) -> Mapping[str, type]:
         return {}
 
-    def _check_options(self, options: Mapping[str, object]) -> None:
+    def _check_options(self, options: Mapping[str, object]) -> dict[str, object]:
         for name in options:
             if name in self.reserved:
-                raise InvalidInputError(f"`options[{name!r}]` is set by this package; use {self.reserved[name]} instead.")
+                raise InvalidInputError(
+                    f"`options[{name!r}]` is set by this package; use {self.reserved[name]} instead."
+                )
+        return dict(options)
 
     def _solve(
         self, program: ConicProgram, tol: float, options: Mapping[str, object], verbose: bool, time_limit: float | None
@@ -94,15 +97,15 @@ class CvxpyBackend(Backend):
                 else:
                     with silenced():
                         model.solve(solver=self.solver, verbose=False, **settings)
-            except cp.SolverError as error:
-                return str(error)
             except (Warning, AttributeError, KeyError) as error:
-                raise InvalidInputError(f"`options={dict(settings)!r}` were refused by {self.solver}: {error}.") from error
+                raise ValueError(str(error)) from error
+            except (cp.SolverError, RuntimeError, ArithmeticError) as error:
+                return str(error)
         return None
 
     def _settings(self, tol: float, time_limit: float | None) -> dict[str, object]:
         eps = max(tol, _TIGHTEST.get(self.solver, 1e-11))
-        settings: dict[str, object] = {name: eps for name in _TOLERANCES.get(self.solver, ())}
+        settings: dict[str, object] = dict.fromkeys(_TOLERANCES.get(self.solver, ()), eps)
         if time_limit is not None and self.solver in _TIME_LIMITS:
             settings[_TIME_LIMITS[self.solver]] = time_limit
         return settings
@@ -164,7 +167,9 @@ def _objective(cp: Any, program: ConicProgram, x: Any) -> Any:
     diagonal = program.P.diagonal()
     if np.count_nonzero(program.P.data) == np.count_nonzero(diagonal):
         support = np.flatnonzero(diagonal)
-        root = sp.csr_array((np.sqrt(diagonal[support]), support, np.arange(support.size + 1)), shape=(support.size, x.size))
+        root = sp.csr_array(
+            (np.sqrt(diagonal[support]), support, np.arange(support.size + 1)), shape=(support.size, x.size)
+        )
         return cp.Minimize(linear + 0.5 * cp.sum_squares(root @ x))
     full = program.P + sp.triu(program.P, 1).T
     return cp.Minimize(linear + 0.5 * cp.quad_form(x, cp.psd_wrap(full)))

@@ -12,8 +12,8 @@ from convexrelu.backends.backend import Backend
 from convexrelu.backends.conic import ConicProgram, ConicSolution, ConicStatus, Vector
 from convexrelu.errors import UnsupportedError
 
-# Below this the last steps are lost to rounding and ECOS returns an earlier, worse iterate.
-_TIGHTEST = 1e-11
+# Below this hardly any step succeeds.
+_TIGHTEST = 1e-12
 
 # ECOS has no object to read its options from; those of its branch and bound have no use here.
 _OPTIONS: dict[str, type] = {
@@ -39,6 +39,8 @@ _STATUS = {
     -2: ConicStatus.INACCURATE,
     -3: ConicStatus.INACCURATE,
 }
+_CLOSE = 10
+_INTERRUPTED = -4
 
 
 class EcosBackend(Backend):
@@ -59,13 +61,24 @@ class EcosBackend(Backend):
         self, program: ConicProgram, tol: float, options: Mapping[str, object], verbose: bool, time_limit: float | None
     ) -> ConicSolution:
         ecos = self._load()
-        eps = max(tol, _TIGHTEST)
-        settings: dict[str, object] = {"abstol": eps, "reltol": eps, "feastol": eps, "verbose": verbose}
         form = _linear_objective(program)
-        native = ecos.solve(
-            form.c, form.G, form.h, form.dims, **_equalities(form), **{**settings, **options}
-        )
-        return _solution(program, native)
+        settings = {**_settings(tol, verbose), **options}
+        native = ecos.solve(form.c, form.G, form.h, form.dims, **_equalities(form), **settings)
+        return _solution(program, native, max(tol, _TIGHTEST))
+
+
+def _settings(tol: float, verbose: bool) -> dict[str, object]:
+    # A gap of eps leaves an error of its square root in x where a quadratic term was rewritten: aim lower than asked,
+    # and fall back on what was asked. When neither is reached ECOS still returns its best iterate.
+    asked, aim = max(tol, _TIGHTEST), max(tol / 100, _TIGHTEST)
+    return {
+        "abstol": aim,
+        "reltol": aim,
+        "feastol": asked,
+        "abstol_inacc": asked,
+        "reltol_inacc": asked,
+        "verbose": verbose,
+    }
 
 
 class _Form(NamedTuple):
@@ -95,7 +108,17 @@ def _linear_objective(program: ConicProgram) -> _Form:
         h, sizes = np.concatenate([h[:last], bound, h[last:]]), [*sizes, bound.size]
         E, c = sp.hstack([E, sp.csc_array((n_zero, 1))]), np.append(c, 1.0)
     dims = {"l": program.n_nonneg, "q": sizes, "e": program.n_exponential}
-    return _Form(c, sp.csc_matrix(G), h, dims, sp.csc_matrix(E), e)
+    return _Form(c, _never_empty(G), h, dims, _never_empty(E), e)
+
+
+def _never_empty(matrix: sp.csc_array) -> sp.csc_matrix:
+    # ECOS reads beyond its arrays (and may crash) if a matrix with rows has no stored entry: store a zero.
+    matrix = sp.csc_matrix(matrix)
+    if matrix.nnz or not matrix.shape[0]:
+        return matrix
+    starts = np.ones(matrix.shape[1] + 1, dtype=int)
+    starts[0] = 0
+    return sp.csc_matrix((np.zeros(1), np.zeros(1, dtype=int), starts), shape=matrix.shape)
 
 
 def _epigraph(diagonal: Vector, scale: float) -> tuple[sp.csc_array, Vector]:
@@ -118,8 +141,6 @@ def _diagonal(program: ConicProgram) -> Vector:
             "`backend='ecos'` takes a quadratic objective only if `P` is diagonal, and this one is not. "
             "Introduce residuals as unknowns to make it so, or use 'clarabel', which takes any `P`."
         )
-    if diagonal.min() < 0:
-        raise UnsupportedError("`P` has a negative diagonal entry, so the program is not convex; no backend can take it.")
     return diagonal
 
 
@@ -136,12 +157,22 @@ def _equalities(form: _Form) -> dict[str, Any]:
     return {"A": form.A, "b": form.b} if form.b.size else {}
 
 
-def _solution(program: ConicProgram, native: dict[str, Any]) -> ConicSolution:
+def _solution(program: ConicProgram, native: dict[str, Any], asked: float) -> ConicSolution:
     info = native["info"]
-    n_linear = program.n_rows - program.n_zero - 3 * program.n_exponential
-    cones, exponential = native["z"][:n_linear], native["z"][native["z"].size - 3 * program.n_exponential :]
-    exponential = exponential.reshape(-1, 3)[:, [0, 2, 1]].ravel()
-    z = np.concatenate([native["y"], cones, exponential])
+    if info["exitFlag"] == _INTERRUPTED:
+        raise KeyboardInterrupt
     status = _STATUS.get(info["exitFlag"], ConicStatus.FAILED)
+    # "Close to optimal" has the gap that was asked for, since `_settings` says so; the residuals may be larger.
+    if info["exitFlag"] == _CLOSE and max(info["pres"], info["dres"]) <= asked:
+        status = ConicStatus.SOLVED
     x = native["x"][: program.n_variables]
-    return ConicSolution(x, z, status, int(info["iter"]), str(info["infostring"]))
+    return ConicSolution(x, _duals(program, native), status, int(info["iter"]), str(info["infostring"]))
+
+
+def _duals(program: ConicProgram, native: dict[str, Any]) -> Vector:
+    n_exponential = 3 * program.n_exponential
+    n_before = program.n_rows - program.n_zero - n_exponential
+    cones, exponential = native["z"][:n_before], native["z"][native["z"].size - n_exponential :]
+    # Back from the order (s_0, s_2, s_1); the duals of the cone of w in between are dropped.
+    exponential = exponential.reshape(-1, 3)[:, [0, 2, 1]].ravel()
+    return np.concatenate([native["y"], cones, exponential])

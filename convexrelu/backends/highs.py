@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from convexrelu.backends.backend import Backend, failed
 from convexrelu.backends.conic import ConicProgram, ConicSolution, ConicStatus
 from convexrelu.backends.options import types_of
 from convexrelu.backends.polyhedral import linear_form
+from convexrelu.backends.silence import silenced
 from convexrelu.errors import InvalidInputError
 
 # The smallest feasibility tolerance HiGHS accepts.
@@ -27,12 +29,13 @@ _STATUS = {
     "kIterationLimit": ConicStatus.LIMIT,
     "kUnknown": ConicStatus.INACCURATE,
 }
+_INTERRUPTED = "kInterrupt"
 
 
 class HighsBackend(Backend):
     """Solve with HiGHS, through its own interface."""
 
-    reserved = {"output_flag": "`verbose=True`"}
+    reserved: ClassVar[Mapping[str, str]] = {"output_flag": "`verbose=True`"}
 
     def _option_types(self) -> Mapping[str, type]:
         return types_of(self._load().HighsOptions())
@@ -41,9 +44,7 @@ class HighsBackend(Backend):
         self, program: ConicProgram, tol: float, options: Mapping[str, object], verbose: bool, time_limit: float | None
     ) -> ConicSolution:
         highspy = self._load()
-        solver = highspy.Highs()
-        # First of all: the banner is printed with the first message.
-        solver.setOptionValue("output_flag", verbose)
+        solver = _new_solver(highspy, verbose)
         _configure(highspy, solver, {**_settings(tol, time_limit), **options})
         linear, M = linear_form(program)
         if solver.passModel(_model(highspy, linear)) == highspy.HighsStatus.kError:
@@ -51,6 +52,14 @@ class HighsBackend(Backend):
         solver.run()
         solution = _solution(highspy, solver, linear)
         return solution if M is None else replace(solution, z=M.T @ solution.z)
+
+
+def _new_solver(highspy: ModuleType, verbose: bool) -> Any:
+    # The first solver of a process prints a banner while it is built, before it can be told not to.
+    with contextlib.nullcontext() if verbose else silenced():
+        solver = highspy.Highs()
+    solver.setOptionValue("output_flag", verbose)
+    return solver
 
 
 def _settings(tol: float, time_limit: float | None) -> dict[str, object]:
@@ -99,6 +108,8 @@ def _set_hessian(highspy: ModuleType, hessian: Any, program: ConicProgram) -> No
 
 def _solution(highspy: ModuleType, solver: Any, program: ConicProgram) -> ConicSolution:
     status, info, point = solver.getModelStatus(), solver.getInfo(), solver.getSolution()
+    if status.name == _INTERRUPTED:
+        raise KeyboardInterrupt
     message = solver.modelStatusToString(status)
     empty = failed(program, message)
     # q + P x - A' row_dual = 0 in HiGHS, hence the sign.

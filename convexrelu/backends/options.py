@@ -10,7 +10,9 @@ from numbers import Integral, Real
 from convexrelu.errors import InvalidInputError
 
 
-def check_options(backend: str, options: Mapping[str, object], known: Mapping[str, type], reserved: Mapping[str, str]) -> None:
+def check_options(
+    backend: str, options: Mapping[str, object], known: Mapping[str, type], reserved: Mapping[str, str]
+) -> dict[str, object]:
     """Refuse options that a backend does not have, or values of the wrong type.
 
     Parameters
@@ -23,6 +25,11 @@ def check_options(backend: str, options: Mapping[str, object], known: Mapping[st
         Native names and the type each takes; types other than bool, int, float and str are not checked.
     reserved : mapping of str to str
         Native names that have an argument of their own, and what to write instead.
+
+    Returns
+    -------
+    dict of str to object
+        The options as plain Python bool, int, float and str: numpy scalars are not taken by every solver.
 
     Raises
     ------
@@ -39,6 +46,11 @@ def check_options(backend: str, options: Mapping[str, object], known: Mapping[st
                 f"`options[{name!r}]` of backend {backend!r} is {value!r} ({type(value).__name__}); "
                 f"it takes {_ARTICLES[known[name]]}."
             )
+        if isinstance(value, Real) and value < 0 and any(part in name for part in _NOT_NEGATIVE):
+            raise InvalidInputError(
+                f"`options[{name!r}]` of backend {backend!r} is {value!r}; it must not be negative."
+            )
+    return {name: known[name](value) if known[name] in _ARTICLES else value for name, value in options.items()}
 
 
 def types_of(defaults: object) -> dict[str, type]:
@@ -47,7 +59,16 @@ def types_of(defaults: object) -> dict[str, type]:
     return {name: type(getattr(defaults, name)) for name in names if not callable(getattr(defaults, name))}
 
 
-_ARTICLES: dict[type, str] = {bool: "True or False", int: "an integer", float: "a number that is not NaN", str: "a string"}
+_ARTICLES: dict[type, str] = {
+    bool: "True or False",
+    int: "an integer",
+    float: "a number that is not NaN",
+    str: "a string",
+}
+
+
+# Parts of the names of tolerances and limits: some solvers take a negative one and silently never stop.
+_NOT_NEGATIVE = ("tol", "eps", "time_limit", "max_iter", "iteration_limit")
 
 
 def _fits(value: object, kind: type) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from types import ModuleType
@@ -30,6 +31,8 @@ _STATUS = {
     7: ConicStatus.LIMIT,
     8: ConicStatus.LIMIT,
 }
+_INTERRUPTED = 10
+_SETTINGS_REFUSED = 2
 
 
 class OsqpBackend(Backend):
@@ -61,17 +64,22 @@ class OsqpBackend(Backend):
         return solution if M is None else replace(solution, z=M.T @ solution.z)
 
     def _solve_linear(self, program: ConicProgram, settings: Mapping[str, object]) -> ConicSolution:
-        osqp = self._load()
-        lower = np.full(program.n_rows, -np.inf)
-        lower[: program.n_zero] = program.b[: program.n_zero]
-        solver = osqp.OSQP()
-        try:
-            # OSQP reports refused settings and a P that is not convex by printing, whatever `verbose` says.
-            with silenced():
-                solver.setup(_matrix(program.P), program.q, _matrix(program.A), lower, program.b, **settings)
-        except osqp.OSQPException as error:
-            return failed(program, f"set-up refused, code {error}")
-        return _solution(solver.solve(raise_error=False))
+        # OSQP reports on polishing, on refused settings and on a P that is not convex whatever `verbose` says.
+        with contextlib.nullcontext() if settings["verbose"] else silenced():
+            return _run(self._load(), program, settings)
+
+
+def _run(osqp: ModuleType, program: ConicProgram, settings: Mapping[str, object]) -> ConicSolution:
+    lower = np.full(program.n_rows, -np.inf)
+    lower[: program.n_zero] = program.b[: program.n_zero]
+    solver = osqp.OSQP()
+    try:
+        solver.setup(_matrix(program.P), program.q, _matrix(program.A), lower, program.b, **settings)
+    except osqp.OSQPException as error:
+        if error == _SETTINGS_REFUSED:
+            raise ValueError("a value is out of range") from error
+        return failed(program, f"set-up refused, error {error}")
+    return _solution(program, solver.solve(raise_error=False))
 
 
 def _matrix(matrix: sp.csc_array | None) -> sp.csc_matrix | None:
@@ -107,6 +115,12 @@ def _iteration_budget(program: ConicProgram) -> int:
     return int(np.clip(1_000_000_000 // (10 * work + 1), 10_000, 1_000_000))
 
 
-def _solution(native: Any) -> ConicSolution:
-    status = _STATUS.get(int(native.info.status_val), ConicStatus.FAILED)
-    return ConicSolution(native.x, native.y, status, int(native.info.iter), str(native.info.status))
+def _solution(program: ConicProgram, native: Any) -> ConicSolution:
+    code, message = int(native.info.status_val), str(native.info.status)
+    if code == _INTERRUPTED:
+        raise KeyboardInterrupt
+    status, iterations = _STATUS.get(code, ConicStatus.FAILED), int(native.info.iter)
+    if status in (ConicStatus.INFEASIBLE, ConicStatus.UNBOUNDED):
+        # OSQP fills x and y with a large number then, not with NaN.
+        return replace(failed(program, message), status=status, iterations=iterations)
+    return ConicSolution(native.x, native.y, status, iterations, message)

@@ -38,13 +38,14 @@ _OPTIONS: dict[str, type] = {
 
 _STATUS = {
     1: ConicStatus.SOLVED,
-    2: ConicStatus.INACCURATE,
     -1: ConicStatus.UNBOUNDED,
     -2: ConicStatus.INFEASIBLE,
-    # A guess made at the iteration limit, not a certificate.
+    # The "inaccurate" ones are what SCS makes of its iterates when a limit stops it.
+    2: ConicStatus.LIMIT,
     -6: ConicStatus.LIMIT,
     -7: ConicStatus.LIMIT,
 }
+_INTERRUPTED = -5
 
 
 class ScsBackend(Backend):
@@ -53,7 +54,7 @@ class ScsBackend(Backend):
     Notes
     -----
     A first-order method: the iteration limit is set from the size of the program so that a solve stays within
-    seconds, and a large program may end there with status `INACCURATE`.
+    seconds, and a large program may end there with status `LIMIT`.
     """
 
     def _option_types(self) -> Mapping[str, type]:
@@ -64,8 +65,16 @@ class ScsBackend(Backend):
     ) -> ConicSolution:
         scs = self._load()
         data = {"P": program.P, "A": program.A, "b": program.b, "c": program.q}
-        cone = {"z": program.n_zero, "l": program.n_nonneg, "q": list(program.second_order), "ep": program.n_exponential}
+        cone = {
+            "z": program.n_zero,
+            "l": program.n_nonneg,
+            "q": list(program.second_order),
+            "ep": program.n_exponential,
+        }
         settings = {**_settings(program, tol, verbose, time_limit), **options}
+        if hasattr(scs, "LinearSolver"):
+            # New in SCS 3.3. The automatic choice there loads MKL, whose set-up alone costs 20 ms.
+            settings.setdefault("linear_solver", "qdldl")
         return _solution(scs.SCS(data, cone, **settings).solve())
 
 
@@ -76,8 +85,6 @@ def _settings(program: ConicProgram, tol: float, verbose: bool, time_limit: floa
         "eps_rel": eps,
         "max_iters": _iteration_budget(program),
         "verbose": verbose,
-        # The automatic choice loads MKL, whose set-up alone costs 20 ms.
-        "linear_solver": "qdldl",
     }
     if time_limit is not None:
         settings["time_limit_secs"] = time_limit
@@ -92,5 +99,7 @@ def _iteration_budget(program: ConicProgram) -> int:
 
 def _solution(native: dict[str, Any]) -> ConicSolution:
     info = native["info"]
+    if info["status_val"] == _INTERRUPTED:
+        raise KeyboardInterrupt
     status = _STATUS.get(info["status_val"], ConicStatus.FAILED)
     return ConicSolution(native["x"], native["y"], status, int(info["iter"]), str(info["status"]))
