@@ -1,0 +1,68 @@
+"""`Certificate`: a network's objective next to a proven lower bound."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from convexrelu.arrays import Array
+from convexrelu.network import Network
+from convexrelu.pricing.dual_norm import DualNorm
+from convexrelu.problem import TrainingProblem
+
+# Below this an objective counts as zero and the gap is absolute: the smallest number whose relative error means anything.
+TINY = 1e-300
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Certificate:
+    """How far a network can be from optimal.
+
+    Attributes
+    ----------
+    objective : float
+        Of the network, non-convex.
+    lower_bound : float
+        On the objective of every network (`scope="global"`), or of every network with the given patterns
+        (`scope="patterns"`); rounding is subtracted.
+    scope : {"global", "patterns"}
+    dual : float64 (n, T)
+        The feasible dual variable that proves the bound.
+    dual_norm : float
+        Proven upper bound on its dual norm; at most the weight decay (one for interpolation).
+    """
+
+    objective: float
+    lower_bound: float
+    scope: str
+    dual: Array
+    dual_norm: float
+
+    @property
+    def gap(self) -> float:
+        """(objective - lower_bound) / max(|objective|, tiny); infinite for a network that misses targets it must meet."""
+        if math.isinf(self.objective):
+            return math.inf
+        return (self.objective - self.lower_bound) / max(abs(self.objective), TINY)
+
+    def __repr__(self) -> str:
+        return (
+            f"Certificate(objective={self.objective:.10g}, lower_bound={self.lower_bound:.10g}, gap={self.gap:.2g}, "
+            f"scope={self.scope!r})"
+        )
+
+
+def certificate(problem: TrainingProblem, network: Network, nu: Array, norm: DualNorm) -> Certificate:
+    """The certificate that a dual variable nu (n, T), orthogonal to the free columns, gives a network.
+
+    References
+    ----------
+    M. Pilanci and T. Ergen, "Neural networks are convex regularizers", ICML 2020, equation (6): weak duality.
+    """
+    objective = problem.objective(network)
+    bound, dual = problem.lower_bound(nu, norm)
+    size = float(np.abs(nu).max(initial=0.0))
+    scale = float(np.abs(dual).max(initial=0.0)) / size if size > 0 else 0.0
+    return Certificate(objective, bound, norm.scope, dual, scale * norm.upper)

@@ -1,0 +1,56 @@
+"""The part of a network outside the hidden layer, skip and output bias, as columns of a design matrix: `LinearPart`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from convexrelu.arrays import Array, frozen
+from convexrelu.patterns.arrangement import arrange
+
+
+@dataclass(frozen=True, eq=False)
+class LinearPart:
+    """Columns for the skip and the output bias, and the way back to network weights.
+
+    Attributes
+    ----------
+    free : float64 (n, q)
+        Columns whose coefficients cost nothing; independent.
+    penalized : float64 (n, q')
+        Columns whose coefficients cost (weight_decay / 2) times their squared norm.
+    """
+
+    free: Array
+    penalized: Array
+    basis: Array
+    center: Array
+    output_bias: str
+    skip: str
+
+    def to_weights(self, free: Array, penalized: Array) -> tuple[Array, Array]:
+        """Skip (d, T) and output bias (T,) of coefficients `free` (q, T) and `penalized` (q', T)."""
+        T, r = free.shape[1], self.basis.shape[1]
+        skip, constant = np.zeros((len(self.basis), T)), np.zeros(T)
+        for kind, coefficients in (("free", free), ("penalized", penalized)):
+            if self.output_bias == kind:
+                constant = coefficients[-1]
+            if self.skip == kind:
+                skip = self.basis @ coefficients[:r]
+        return skip, constant - self.center @ skip
+
+
+def linear_part(X: Array, output_bias: str, skip: str) -> LinearPart:
+    """Build the columns: skip first, the constant last, in the row space of the data, centred if both are free."""
+    affine = skip == "free" and output_bias == "free"
+    space = arrange(X, "free" if affine else "none")
+    rank = space.n_penalized if skip != "none" else 0
+    linear, ones = space.Z[:, :rank], np.ones((len(X), 1))
+
+    def columns(kind: str) -> Array:
+        parts = [part for part, is_kind in ((linear, skip == kind), (ones, output_bias == kind)) if is_kind]
+        return frozen(np.hstack([np.zeros((len(X), 0)), *parts]))
+
+    basis = space.basis[:, :rank]
+    return LinearPart(columns("free"), columns("penalized"), basis, space.center, output_bias, skip)

@@ -1,0 +1,49 @@
+"""The limit of vanishing weight decay: predictions must equal the targets."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.sparse as sp
+
+from convexrelu.arrays import EPS, Array
+from convexrelu.losses.loss import Loss, LossCone
+
+# A network counts as interpolating when it misses no target by more than this, relative to the largest target:
+# far above the rounding of evaluating a network, far below anything a plot or a table shows.
+TOLERANCE = 1e-9
+
+
+class ExactFit(Loss):
+    """Zero if f = y and infinity otherwise;  D(nu) = <nu, Y>."""
+
+    name = "interpolation"
+
+    def check_targets(self, Y: Array) -> None:
+        """Any real targets; whether a network can meet them is checked with the data."""
+
+    def value(self, F: Array, Y: Array, weight: Array) -> float:
+        return 0.0 if np.abs(F - Y).max() <= TOLERANCE * np.abs(Y).max() else math.inf
+
+    def gradient(self, F: Array, Y: Array, weight: Array) -> Array:
+        """The direction to the targets; any vector is a subgradient where f = y."""
+        return F - Y
+
+    def dual_value(self, nu: Array, Y: Array, weight: Array) -> tuple[float, float]:
+        terms = (nu * Y).ravel()
+        return math.fsum(terms), 2 * EPS * math.fsum(np.abs(terms))
+
+    def best_scale(self, nu: Array, curvature: float, Y: Array, weight: Array, upper: float) -> float:
+        slope = float(np.sum(nu * Y))
+        if slope <= 0:
+            return 0.0
+        return min(slope / curvature, upper) if curvature > 0 else upper
+
+    def cone_form(self, Y: Array, weight: Array) -> LossCone:
+        n, none = Y.size, np.zeros(0)
+        rows = sp.eye_array(n, format="csc"), sp.csc_array((n, 0))
+        return LossCone(np.zeros(n), np.zeros(n), none, *rows, Y.ravel(), n_zero=n)
+
+    def fit_radius(self, value: float, Y: Array, weight: Array) -> float:
+        return float(np.linalg.norm(Y))

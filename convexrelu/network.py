@@ -1,0 +1,197 @@
+"""`Network`: a two-layer ReLU network f(x) = sum_j v_j relu(w_j . x + b_j) + A x + c with T outputs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convexrelu.arrays import Array, frozen, row_norms
+from convexrelu.errors import InvalidInputError
+from convexrelu.validation import check_choice, check_matrix
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Network:
+    """A two-layer ReLU network; arrays are float64 and read-only.
+
+    Parameters
+    ----------
+    hidden : array (m, d)
+        Weights w_j of the m >= 0 neurons.
+    hidden_bias : array (m,) or None
+        Biases b_j; None for zeros.
+    output : array (m, T)
+        Output weights v_j.
+    skip : array (d, T) or None
+        Linear map A; None for zeros.
+    output_bias : array (T,) or None
+        Constant c; None for zeros.
+    bias : {"none", "penalized", "free"}, default "penalized"
+        How a neuron is measured: by (w_j, b_j), or by w_j alone when the bias is free.
+    metadata : dict, optional
+        Anything JSON can hold; saved with the network.
+
+    Raises
+    ------
+    InvalidInputError
+        If shapes do not fit together or entries are not finite.
+
+    Examples
+    --------
+    >>> import convexrelu as cr
+    >>> network = cr.Network([[1.0]], [-1.0], [[2.0]])
+    >>> network([[0.0], [3.0]])
+    array([[0.],
+           [4.]])
+    """
+
+    hidden: Array
+    hidden_bias: Array
+    output: Array
+    skip: Array = None  # type: ignore[assignment]
+    output_bias: Array = None  # type: ignore[assignment]
+    bias: str = "penalized"
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        hidden = _array(self.hidden, "hidden", 2)
+        output = _array(self.output, "output", 2)
+        (m, d), T = hidden.shape, output.shape[1]
+        shapes = {"hidden_bias": (m,), "output": (m, T), "skip": (d, T), "output_bias": (T,)}
+        object.__setattr__(self, "hidden", hidden)
+        for name, shape in shapes.items():
+            given = getattr(self, name)
+            array = frozen(np.zeros(shape)) if given is None else _array(given, name, len(shape))
+            if array.shape != shape:
+                raise InvalidInputError(
+                    f"`{name}` must have shape {shape} to fit `hidden` {hidden.shape} and `output` {output.shape}, "
+                    f"got {array.shape}."
+                )
+            object.__setattr__(self, name, array)
+        check_choice(self.bias, "bias", ("none", "penalized", "free"))
+
+    def __repr__(self) -> str:
+        d, T = self.skip.shape
+        return f"Network({self.n_neurons} neurons, {d} inputs, {T} outputs, bias={self.bias!r})"
+
+    @property
+    def n_neurons(self) -> int:
+        """The number m of neurons."""
+        return len(self.hidden)
+
+    def __call__(self, X: Any) -> Array:
+        """Predictions (n, T) at X (n, d)."""
+        X = check_matrix(X, "X")
+        if X.shape[1] != self.hidden.shape[1]:
+            raise InvalidInputError(f"`X` must have {self.hidden.shape[1]} columns, got shape {X.shape}.")
+        features = np.maximum(X @ self.hidden.T + self.hidden_bias, 0.0)
+        out: Array = features @ self.output + X @ self.skip + self.output_bias
+        return out
+
+    def neuron_norms(self) -> Array:
+        """The penalised norm |(w_j, b_j)|, or |w_j| where the bias is free, of each neuron (m,)."""
+        if self.bias == "free":
+            return row_norms(self.hidden)
+        return row_norms(np.column_stack([self.hidden, self.hidden_bias]))
+
+    def balanced(self) -> Network:
+        """The same function with |neuron| = |output weight| for each neuron, the cheapest scaling.
+
+        Neurons without effect (no output weight, or no weights at all) are dropped; with a free bias, neurons that are
+        constant move into the output bias.
+        """
+        inner, outer = self.neuron_norms(), row_norms(self.output)
+        keep = (inner > 0) & (outer > 0)
+        # A product of square roots: the square root of a quotient can overflow.
+        scale = (np.sqrt(outer[keep]) / np.sqrt(inner[keep]))[:, None]
+        constant = (inner == 0) & (self.hidden_bias > 0)
+        shift = self.hidden_bias[constant] @ self.output[constant]
+        return replace(
+            self,
+            hidden=self.hidden[keep] * scale,
+            hidden_bias=self.hidden_bias[keep] * scale[:, 0],
+            output=self.output[keep] / scale,
+            output_bias=self.output_bias + shift,
+        )
+
+    def merged(self, tol: float = 1e-10) -> Network:
+        """Merge neurons whose (w_j, b_j) point the same way, then balance: the same function, a lower or equal norm.
+
+        Parameters
+        ----------
+        tol : float
+            Two directions are the same when they differ by no more than this, as unit vectors.
+        """
+        network = self.balanced()
+        rows = np.column_stack([network.hidden, network.hidden_bias])
+        norms = row_norms(rows)
+        directions = rows / norms[:, None]
+        group = _groups(directions, norms * row_norms(network.output), tol)
+        leaders = np.unique(group)
+        output = np.zeros((self.n_neurons, self.output.shape[1]))
+        np.add.at(output, group, network.output * norms[:, None])
+        merged = replace(
+            network,
+            hidden=directions[leaders, :-1],
+            hidden_bias=directions[leaders, -1],
+            output=output[leaders],
+        )
+        return merged.balanced()
+
+    def save(self, path: str | Path) -> None:
+        """Write an npz file with the arrays and the metadata."""
+        header = json.dumps({"format": FORMAT, "bias": self.bias, "metadata": self.metadata})
+        names = ("hidden", "hidden_bias", "output", "skip", "output_bias")
+        with open(path, "wb") as file:
+            np.savez_compressed(file, header=np.array(header), **{name: getattr(self, name) for name in names})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Network:
+        """Read a file written by `save`.
+
+        Raises
+        ------
+        InvalidInputError
+            If the file is not such a file, or was written by a later version.
+        FileNotFoundError
+            If there is no such file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+            header = json.loads(str(arrays.pop("header")))
+            known = header["format"] <= FORMAT
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise InvalidInputError(f"`path` {str(path)!r} is not a network written by Network.save: {error}.") from None
+        if not known:
+            raise InvalidInputError(f"`path` {str(path)!r} has format {header['format']}; upgrade convexrelu to read it.")
+        return cls(**arrays, bias=header["bias"], metadata=header["metadata"])
+
+
+def _array(value: Any, name: str, ndim: int) -> Array:
+    """A finite read-only float64 array of `ndim` axes; empty ones are fine."""
+    try:
+        array = frozen(value)
+    except (TypeError, ValueError):
+        raise InvalidInputError(f"`{name}` must be an array of numbers, got {type(value).__name__}.") from None
+    if array.ndim != ndim or not np.isfinite(array).all():
+        raise InvalidInputError(f"`{name}` must be a finite array with {ndim} axes, got shape {array.shape}.")
+    return array
+
+
+def _groups(directions: Array, sizes: Array, tol: float) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """For each unit vector the index of its group's leader: the largest neuron within `tol` of it."""
+    group = np.full(len(sizes), -1, dtype=np.intp)
+    for leader in np.argsort(-sizes, kind="stable"):
+        if group[leader] < 0:
+            near = row_norms(directions - directions[leader]) <= tol
+            group[near & (group < 0)] = leader
+    return group

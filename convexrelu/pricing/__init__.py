@@ -1,0 +1,1 @@
+"""Pricing: the search that finds neurons worth adding, and the proofs that none is left."""

@@ -1,0 +1,115 @@
+"""The dual norm with proof: over given patterns, or over all neurons. The only bounds a certificate may use.
+
+Letters: `Z` (n, k) reduced data, `p` penalised coordinates, `D` (P, n) patterns, `K_i = (2 D_i - 1) Z`, `nu` (n, 1) dual variable,
+`tau(nu)` the largest |nu . relu(Z u)| over neurons u of cost |u[:p]| <= 1.
+
+Over one pattern's cone the maximum of s nu . (D_i Z u) is the norm of the projection of the gradient g = s Z^T D_i nu onto the cone,
+and for every rho >= 0 the norm |g + K_i^T rho| is an upper bound on it (theory: Mishkin and Pilanci, ICML 2023, Section 3;
+Moreau's decomposition). So a non-negative least squares solver only has to find a good rho; it need not be trusted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+
+from convexrelu.arrays import Array, frozen
+from convexrelu.patterns.arrangement import Arrangement
+from convexrelu.patterns.patterns import Patterns
+from convexrelu.pricing.rounding import bias_radius, evaluation_slack, reduction_slack, resolution_slack
+
+
+@dataclass(frozen=True, eq=False)
+class DualNorm:
+    """Bounds on a dual norm.
+
+    Attributes
+    ----------
+    upper : float
+        Proven: never below the maximum over the neurons in `scope`, rounding included.
+    lower : float
+        The correlation of `neuron`, the best one found.
+    neuron : float64 (k,)
+        In reduced coordinates; zeros if none has a positive correlation.
+    scope : {"global", "patterns"}
+        Whether `upper` speaks of every neuron or only of those with the given patterns.
+    """
+
+    upper: float
+    lower: float
+    neuron: Array
+    scope: str
+
+
+def dual_norm_over_patterns(arrangement: Arrangement, patterns: Patterns, nu: Array) -> DualNorm:
+    """Bound tau(nu) over the neurons of the given patterns; global if these are complete.
+
+    Cost: one matrix product over all patterns, and a small non-negative least squares problem for each cone whose
+    gradient is longer than the maximum itself.
+    """
+    gradients = (patterns.active * nu[:, 0]) @ arrangement.Z
+    signed = np.concatenate([gradients, -gradients])
+    radius = bias_radius(arrangement)
+    bounds = _bound(signed, arrangement.n_penalized, radius)
+    best, at, direction = 0.0, 0.0, np.zeros(arrangement.Z.shape[1])
+    # From the loosest bound down: once a projected norm exceeds the next cone's loose bound, the rest cannot matter.
+    for index in np.argsort(-bounds, kind="stable"):
+        if bounds[index] <= best:
+            break
+        K = _cone(arrangement, patterns, int(index) % len(patterns))
+        projected = _project(signed[index], K, arrangement.n_penalized, radius)
+        bound = min(float(bounds[index]), float(_bound(projected[None], arrangement.n_penalized, radius)[0]))
+        if bound > best:
+            best, direction = bound, projected
+    at, direction = _correlation(arrangement, nu, direction)
+    upper = (best + evaluation_slack(arrangement, nu)) * arrangement.stretch + reduction_slack(arrangement, nu)
+    if not patterns.complete:
+        return DualNorm(upper, at, direction, "patterns")
+    factor, addition = resolution_slack(arrangement, nu, patterns.resolution)
+    return DualNorm(upper * factor + addition, at, direction, "global")
+
+
+def _bound(gradients: Array, p: int, radius: float) -> Array:
+    """Largest g . u over |u[:p]| <= 1, |u[p:]| <= radius for each row."""
+    norms: Array = np.linalg.norm(gradients[:, :p], axis=1) + radius * np.abs(gradients[:, p:]).sum(axis=1)
+    return norms
+
+
+def _cone(arrangement: Arrangement, patterns: Patterns, i: int) -> Array:
+    """Facet rows of the cone of pattern i."""
+    rows = patterns.facet_rows[patterns.facet_indptr[i] : patterns.facet_indptr[i + 1]]
+    signs = np.where(patterns.active[i, rows], 1.0, -1.0)
+    return signs[:, None] * arrangement.Z[rows]
+
+
+def _project(g: Array, K: Array, p: int, radius: float) -> Array:
+    """g + K^T rho with rho >= 0 chosen to make its penalised part short and its free coordinate vanish."""
+    # Rows are scaled to unit length for the solver; the free coordinate is weighted to be met nearly exactly.
+    K = K / np.linalg.norm(K, axis=1)[:, None]
+    weight = np.ones(len(g))
+    weight[p:] = 1e4 * max(radius, 1e-300)
+    rho, _ = nnls((K * weight).T, -g * weight, maxiter=50 * (K.size + 10))
+    projected: Array = g + K.T @ rho
+    return projected
+
+
+def _correlation(arrangement: Arrangement, nu: Array, direction: Array) -> tuple[float, Array]:
+    """|nu . relu(Z u)| of the neuron of cost one along `direction`; with a free bias, at its best kink."""
+    cost = float(arrangement.cost(direction[None])[0])
+    if cost == 0:
+        return 0.0, frozen(np.zeros_like(direction))
+    p = arrangement.n_penalized
+    u = direction / cost
+    pre = arrangement.Z[:, :p] @ u[:p]
+    offsets = -pre if p < len(u) else np.zeros(1)
+    values = np.abs(nu[:, 0] @ np.maximum(pre[:, None] + offsets[None, :], 0.0))
+    best = int(np.argmax(values))
+    u[p:] = offsets[best]
+    return float(values[best]), frozen(u)
+
+
+def dual_norm(arrangement: Arrangement, nu: Array) -> DualNorm:
+    """Placeholder."""
+    raise NotImplementedError

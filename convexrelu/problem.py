@@ -1,0 +1,355 @@
+"""`TrainingProblem`: the data, the loss and the weight decay; primal value, dual value, lower bound.
+
+Letters: `X` (n, d), `Y` (n, T), `nu` (n, T) dual variable, `lam` weight decay, `tau(nu)` dual norm: the largest
+|nu^T relu(X w + b)| over neurons of cost one.
+
+    primal   L(f(X)) + (lam / 2) (sum of squares of the penalised weights)
+    dual     D(nu) - |Qp^T nu|^2 / (2 lam)   subject to   tau(nu) <= lam,  Qf^T nu = 0
+
+with Qf, Qp the columns of the unpenalised and the penalised skip and output bias (Pilanci and Ergen, ICML 2020, Theorem 1
+and its appendix, for bias, skip and output bias by the same argument).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from convexrelu.arrays import EPS, Array, frozen, row_norms
+from convexrelu.errors import InvalidInputError
+from convexrelu.interpolation import check_interpolable
+from convexrelu.linear_part import LinearPart, linear_part
+from convexrelu.losses import ExactFit, Loss, get_loss
+from convexrelu.network import Network
+from convexrelu.patterns.arrangement import Arrangement, arrange
+from convexrelu.pricing.dual_norm import DualNorm, dual_norm
+from convexrelu.validation import check_choice, check_matrix, check_number, check_sample_weight, check_targets
+
+MODES = ("none", "penalized", "free")
+
+
+class TrainingProblem:
+    """Training of a two-layer ReLU network with weight decay.
+
+    The objective is
+
+        sum_i sample_weight_i loss(f(x_i), y_i) + (weight_decay / 2) (sum of squares of the penalised weights)
+        f(x) = sum_j v_j relu(w_j . x + b_j) + A x + c
+
+    with the squared loss 1/2 (f - y)^2 summed over samples and tasks. The width is not limited.
+
+    Parameters
+    ----------
+    X : array (n, d)
+        Data, one sample per row.
+    Y : array (n,) or (n, T)
+        Targets of one or several tasks.
+    weight_decay : float > 0, default 1.0
+        PyTorch's `weight_decay` for a summed loss with a factor 1/2 (see `from_torch` for others).
+    loss : {"squared"} or Loss, default "squared"
+    bias : {"none", "penalized", "free"}, default "penalized"
+        Hidden biases b_j: absent, penalised like weights, or unpenalised.
+    output_bias : {"none", "penalized", "free"} or None
+        The constant c. None stands for "free" if the bias or the skip is free, else for "none".
+    skip : {"none", "penalized", "free"}, default "none"
+        The linear map A.
+    sample_weight : array (n,), optional
+        Non-negative weights of the samples' losses; default ones.
+
+    Raises
+    ------
+    InvalidInputError
+        For data or options that cannot be used; the message names the argument.
+
+    Examples
+    --------
+    >>> import convexrelu as cr
+    >>> problem = cr.TrainingProblem([[0.0], [1.0], [2.0]], [0.0, 1.0, 0.0], weight_decay=0.1)
+    >>> problem
+    TrainingProblem(n=3, d=1, T=1, loss='squared', weight_decay=0.1, bias='penalized', output_bias='none', skip='none')
+    """
+
+    X: Array
+    Y: Array
+    weight_decay: float
+    loss: Loss
+    bias: str
+    output_bias: str
+    skip: str
+    sample_weight: Array
+    arrangement: Arrangement
+    linear: LinearPart
+
+    def __init__(
+        self,
+        X: Any,
+        Y: Any,
+        weight_decay: float = 1.0,
+        loss: str | Loss = "squared",
+        bias: str = "penalized",
+        output_bias: str | None = None,
+        skip: str = "none",
+        sample_weight: Any = None,
+    ) -> None:
+        hint = " For a weight decay of zero write `TrainingProblem.interpolation(X, Y)`."
+        self.weight_decay = check_number(weight_decay, "weight_decay", above=0.0, hint=hint)
+        self._set(X, Y, get_loss(loss), bias, output_bias, skip, sample_weight)
+
+    @classmethod
+    def interpolation(
+        cls, X: Any, Y: Any, *, bias: str = "penalized", output_bias: str | None = None, skip: str = "none"
+    ) -> TrainingProblem:
+        """The limit of vanishing weight decay: the interpolating network of least norm.
+
+        The objective is sum_j |neuron_j| |v_j| (plus half the squared norm of a penalised skip and output bias) over the
+        networks with f(x_i) = y_i; it is infinite for networks that miss a target by more than 1e-9 of the largest.
+
+        Raises
+        ------
+        InvalidInputError
+            If no network meets the targets: equal inputs with different targets or, without hidden biases, inputs on one
+            ray whose targets are not in proportion. The message names the rows.
+        """
+        problem = cls.__new__(cls)
+        problem.weight_decay = 0.0
+        problem._set(X, Y, ExactFit(), bias, output_bias, skip, None)
+        check_interpolable(problem.X, problem.Y, problem.bias, problem.output_bias)
+        return problem
+
+    @classmethod
+    def from_torch(
+        cls, X: Any, Y: Any, weight_decay: float, *, reduction: str = "mean", output_bias: str = "penalized", **options: Any
+    ) -> TrainingProblem:
+        """The problem that `torch.nn.MSELoss(reduction)` and an optimiser's coupled `weight_decay` pose.
+
+        PyTorch minimises mean or sum of (f - y)^2 plus (weight_decay / 2) |all parameters|^2; this objective is that one times
+        n T / 2 (mean) or 1/2 (sum). Its default architecture, Sequential(Linear, ReLU, Linear), penalises both biases.
+        AdamW's decoupled decay is not this objective. Other options are those of `TrainingProblem`.
+        """
+        decay = check_number(weight_decay, "weight_decay", above=0.0)
+        check_choice(reduction, "reduction", ("mean", "sum"))
+        data = check_matrix(X, "X")
+        targets = check_targets(Y, len(data))
+        factor = targets.size / 2 if reduction == "mean" else 0.5
+        return cls(data, targets, decay * factor, output_bias=output_bias, **options)
+
+    @classmethod
+    def from_sklearn(cls, X: Any, Y: Any, alpha: float, **options: Any) -> TrainingProblem:
+        """The problem that `sklearn.neural_network.MLPRegressor(alpha=alpha)` with one hidden ReLU layer poses.
+
+        scikit-learn minimises half the mean of (f - y)^2 over samples and tasks plus alpha / (2 n) |coefficients|^2 with free
+        intercepts; this objective is that one times n T, so the weight decay is alpha T.
+        """
+        decay = check_number(alpha, "alpha", above=0.0)
+        data = check_matrix(X, "X")
+        targets = check_targets(Y, len(data))
+        return cls(data, targets, decay * targets.shape[1], **{"bias": "free", "output_bias": "free", **options})
+
+    def _set(
+        self, X: Any, Y: Any, loss: Loss, bias: str, output_bias: str | None, skip: str, sample_weight: Any
+    ) -> None:
+        self.X = check_matrix(X, "X")
+        self.Y = check_targets(Y, len(self.X))
+        self.sample_weight = check_sample_weight(sample_weight, len(self.X))
+        self.loss = loss
+        loss.check_targets(self.Y)
+        self.bias = check_choice(bias, "bias", MODES)
+        self.skip = check_choice(skip, "skip", MODES)
+        self.output_bias = _output_bias(output_bias, bias, skip)
+        self.arrangement = arrange(self.X, self.bias)  # type: ignore[arg-type]
+        self.linear = linear_part(self.X, self.output_bias, self.skip)
+
+    def __repr__(self) -> str:
+        (n, d), T = self.X.shape, self.Y.shape[1]
+        decay = "" if self.is_interpolation else f"weight_decay={self.weight_decay:g}, "
+        modes = f"bias={self.bias!r}, output_bias={self.output_bias!r}, skip={self.skip!r}"
+        return f"TrainingProblem(n={n}, d={d}, T={T}, loss={self.loss.name!r}, {decay}{modes})"
+
+    def with_weight_decay(self, weight_decay: float) -> TrainingProblem:
+        """The same problem at another weight decay > 0."""
+        return TrainingProblem(
+            self.X, self.Y, weight_decay, self.loss, self.bias, self.output_bias, self.skip, self.sample_weight
+        )
+
+    @property
+    def is_interpolation(self) -> bool:
+        """Whether this is the minimum-norm interpolation problem."""
+        return isinstance(self.loss, ExactFit)
+
+    @property
+    def penalty(self) -> float:
+        """The price of a unit of norm: the weight decay, or one for interpolation."""
+        return 1.0 if self.is_interpolation else self.weight_decay
+
+    # -- primal ---------------------------------------------------------------------------------------------------
+
+    def objective(self, network: Network) -> float:
+        """The non-convex objective of a network, whatever its scaling.
+
+        Raises
+        ------
+        InvalidInputError
+            If the network does not fit the data, or has a part that this problem does not have.
+        """
+        self._check_network(network)
+        fit = self.loss.value(network(self.X), self.Y, self.sample_weight)
+        half_squares = 0.5 * self._linear_squares(network)
+        if self.is_interpolation:
+            hidden = network.hidden if self.bias == "free" else np.column_stack([network.hidden, network.hidden_bias])
+            return fit + float(row_norms(hidden) @ row_norms(network.output)) + half_squares
+        weights = [network.hidden, network.output] + ([network.hidden_bias] if self.bias == "penalized" else [])
+        half_squares += 0.5 * sum(float(np.sum(w**2)) for w in weights)
+        return fit + self.weight_decay * half_squares
+
+    def _linear_squares(self, network: Network) -> float:
+        parts = ((self.skip, network.skip), (self.output_bias, network.output_bias))
+        return sum(float(np.sum(weights**2)) for kind, weights in parts if kind == "penalized")
+
+    def _check_network(self, network: Network) -> None:
+        if not isinstance(network, Network):
+            raise InvalidInputError(f"`network` must be a convexrelu.Network, got {type(network).__name__}.")
+        shape, wanted = network.skip.shape, (self.X.shape[1], self.Y.shape[1])
+        if shape != wanted:
+            raise InvalidInputError(
+                f"`network` maps {shape[0]} inputs to {shape[1]} outputs; this problem needs {wanted[0]} to {wanted[1]}."
+            )
+        parts = ("bias", network.hidden_bias), ("output_bias", network.output_bias), ("skip", network.skip)
+        for name, weights in parts:
+            if getattr(self, name) == "none" and weights.any():
+                raise InvalidInputError(
+                    f"`network` has non-zero {name} weights but the problem has {name}='none'; "
+                    f"write TrainingProblem(..., {name}='penalized') or 'free'."
+                )
+
+    # -- dual -----------------------------------------------------------------------------------------------------
+
+    def dual_value(self, nu: Any) -> float:
+        """The dual objective at nu (n,) or (n, T): a lower bound if nu is feasible; minus infinity outside the domain.
+
+        Feasible means tau(nu) <= weight_decay (1 for interpolation) and nu orthogonal to the free columns.
+        """
+        return self._dual_value(check_targets(nu, len(self.X), "nu"))[0]
+
+    def _dual_value(self, nu: Array) -> tuple[float, float]:
+        """Dual objective and a bound on its rounding error."""
+        value, error = self.loss.dual_value(nu, self.Y, self.sample_weight)
+        Qp = self.linear.penalized
+        size = float(np.sum((np.abs(Qp).T @ np.abs(nu)) ** 2)) / (2 * self.penalty)
+        square = float(np.sum((Qp.T @ nu) ** 2)) / (2 * self.penalty)
+        return value - square, error + (2 * len(nu) + 8) * EPS * size + 2 * EPS * abs(value)
+
+    def feasible_direction(self, nu: Array) -> Array:
+        """The part of nu (n, T) that is orthogonal to the free columns; exact zeros where the sample weight is zero."""
+        heavy = self.sample_weight > 0
+        nu = np.where(heavy[:, None], nu, 0.0)
+        Q = self._free_basis()
+        # Twice is enough for full orthogonality (Parlett, The Symmetric Eigenvalue Problem, Section 6.9).
+        for _ in range(2):
+            nu = nu - Q @ (Q.T @ nu)
+        return nu
+
+    def _free_basis(self) -> Array:
+        """Orthonormal basis of the free columns on the samples of positive weight, zero elsewhere."""
+        heavy = (self.sample_weight > 0)[:, None]
+        free = np.where(heavy, self.linear.free, 0.0)
+        U, singular, _ = np.linalg.svd(free, full_matrices=False)
+        return U[:, singular > len(free) * EPS * singular.max(initial=0.0)]
+
+    def lower_bound(self, nu: Array, norm: DualNorm) -> tuple[float, Array]:
+        """A proven lower bound on the objective of every network the bound `norm` on tau(nu) speaks of.
+
+        Parameters
+        ----------
+        nu : float64 (n, T)
+            Orthogonal to the free columns up to rounding (`feasible_direction`).
+        norm : DualNorm
+            A proven upper bound on tau(nu).
+
+        Returns
+        -------
+        (float, float64 (n, T))
+            The bound, rounding subtracted, and the feasible multiple s nu that gives it.
+
+        Notes
+        -----
+        D(s nu) with the best s among those with s tau(nu) <= lam. Where nu is not exactly orthogonal to the free columns,
+        <nu, Qf beta> is subtracted, bounded over the networks below that value; the others need no bound.
+        """
+        upper = self.penalty / norm.upper * (1 - 4 * EPS) if norm.upper > 0 else math.inf
+        Qp = self.linear.penalized
+        curvature = float(np.sum((Qp.T @ nu) ** 2)) / self.penalty
+        scale = self.loss.best_scale(nu, curvature, self.Y, self.sample_weight, upper)
+        scaled = scale * nu if math.isfinite(scale) else np.zeros_like(nu)
+        value, error = self._dual_value(scaled)
+        return value - error - self._free_leak(scaled, abs(value)), frozen(scaled)
+
+    def _free_leak(self, nu: Array, objective: float) -> float:
+        """Bound on <nu, Qf beta> over networks no worse than `objective`, with nu orthogonal to Qf up to rounding."""
+        if not self.linear.free.shape[1] or not nu.any():
+            return 0.0
+        Q = self._free_basis()
+        residue = float(np.linalg.norm(Q.T @ nu)) + 4 * (len(nu) + 4) * EPS * float(np.linalg.norm(nu))
+        Z, p = self.arrangement.Z, self.arrangement.n_penalized
+        # An anchored neuron of cost one: |relu(Z u)| <= |Z[:, :p]|_F + sqrt(n) max_i |Z[i, :p]|.
+        features = 2 * math.sqrt(len(Z)) * float(row_norms(Z[:, :p]).max(initial=0.0))
+        hidden = features * objective / self.penalty
+        linear = float(np.linalg.norm(self.linear.penalized)) * math.sqrt(2 * abs(objective) / self.penalty)
+        fit = self.loss.fit_radius(objective, self.Y, self.sample_weight)
+        return residue * (fit + hidden + linear)
+
+    # -- weight decay ---------------------------------------------------------------------------------------------
+
+    def max_weight_decay(self) -> float:
+        """The smallest weight decay at which the optimal network has no neurons: tau of the residual without them.
+
+        Returns
+        -------
+        float
+            To about 1e-9 relative where the dual norm can be maximised by search; a lower bound on it in principle.
+
+        Raises
+        ------
+        InvalidInputError
+            For an interpolation problem.
+
+        Notes
+        -----
+        With a penalised skip or output bias the residual depends on the weight decay itself; then the value is the fixed
+        point of lam = tau(residual(lam)) reached from above.
+        """
+        if self.is_interpolation:
+            raise InvalidInputError("`max_weight_decay` is for penalised problems; interpolation has no weight decay.")
+        lam = math.inf
+        for _ in range(200):
+            previous, lam = lam, dual_norm(self.arrangement, self._linear_residual(lam)).lower
+            if lam == 0 or not self.linear.penalized.shape[1] or abs(previous - lam) <= 1e-12 * lam:
+                break
+        return lam
+
+    def _linear_residual(self, lam: float) -> Array:
+        """weight * (y - f) of the best network without neurons at weight decay `lam` (squared loss)."""
+        root = np.sqrt(self.sample_weight)[:, None]
+        Qp = self.linear.penalized if math.isfinite(lam) else self.linear.penalized[:, :0]
+        Qf, ridge = self.linear.free, math.sqrt(lam if math.isfinite(lam) else 0.0)
+        blocks = np.zeros((Qp.shape[1], Qf.shape[1])), ridge * np.eye(Qp.shape[1])
+        A = np.vstack([root * np.hstack([Qf, Qp]), np.hstack(blocks)])
+        B = np.vstack([root * self.Y, np.zeros((Qp.shape[1], self.Y.shape[1]))])
+        if not A.shape[1]:
+            return self.sample_weight[:, None] * self.Y
+        coefficients = np.linalg.lstsq(A, B, rcond=None)[0]
+        return self.feasible_direction(self.sample_weight[:, None] * (self.Y - np.hstack([Qf, Qp]) @ coefficients))
+
+
+def _output_bias(output_bias: str | None, bias: str, skip: str) -> str:
+    """The output bias meant by the argument; refuses the combination whose infimum no network attains."""
+    if output_bias is None:
+        return "free" if "free" in (bias, skip) else "none"
+    check_choice(output_bias, "output_bias", MODES)
+    if bias == "free" and output_bias != "free":
+        raise InvalidInputError(
+            f"`output_bias={output_bias!r}` with bias='free' has no optimal network: a constant is approached at vanishing "
+            "cost by ever larger biases, never reached. Write output_bias='free', or drop the argument."
+        )
+    return output_bias

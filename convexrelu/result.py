@@ -1,0 +1,103 @@
+"""What `solve` returns: `Status`, `Solution`, `Result`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from convexrelu.arrays import Array
+from convexrelu.certificate import Certificate
+from convexrelu.network import Network
+from convexrelu.patterns.patterns import Patterns
+from convexrelu.problem import TrainingProblem
+
+
+class Status(Enum):
+    """What was reached, judged by our own objective and lower bound; `advice` says what to do about it."""
+
+    OPTIMAL = "optimal"
+    UNPROVEN = "unproven"
+    PATTERN_OPTIMAL = "pattern_optimal"
+    LIMIT = "limit"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+    @property
+    def advice(self) -> str:
+        """One line."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    Status.OPTIMAL: "The global optimum, proven within `tol`.",
+    Status.UNPROVEN: "No better neuron was found but none was ruled out; allow more `max_boxes`, or a larger `tol`.",
+    Status.PATTERN_OPTIMAL: "Optimal for the given patterns only; write patterns='generate' for the global optimum.",
+    Status.LIMIT: "A limit was reached first; allow more time or iterations, or continue with `warm_start=result.network`.",
+    Status.INTERRUPTED: "Stopped by the user; continue with `warm_start=result.network`.",
+    Status.FAILED: "The gap stayed above `tol`; try another backend, a larger `tol`, or rescale the data.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A point of the convex program, in the reduced coordinates of `TrainingProblem.arrangement`.
+
+    Attributes
+    ----------
+    neurons : float64 (m, k)
+        Block weights u.
+    outputs : float64 (m, T)
+        Unit output directions: +1 or -1 for one task. The prediction is sum_j relu(Z u_j) outputs_j plus the linear part.
+    free, penalized : float64 (q, T), (q', T)
+        Coefficients of the unpenalised and penalised columns of `TrainingProblem.linear`.
+    dual : float64 (n, T)
+        The dual variable of the program as its solver left it.
+    message : str
+        What the solver said; a report, never a proof.
+    """
+
+    neurons: Array
+    outputs: Array
+    free: Array
+    penalized: Array
+    dual: Array
+    message: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A trained network with its proof.
+
+    Attributes
+    ----------
+    network : Network
+    certificate : Certificate
+        Of exactly this network.
+    status : Status
+    patterns : Patterns
+        Those of the last program.
+    solution : Solution
+        Of that program.
+    problem : TrainingProblem
+    timings : mapping of str to float
+        Seconds per part.
+    """
+
+    network: Network
+    certificate: Certificate
+    status: Status
+    patterns: Patterns
+    solution: Solution
+    problem: TrainingProblem
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def objective(self) -> float:
+        """The objective of the network."""
+        return self.certificate.objective
+
+    def __repr__(self) -> str:
+        c = self.certificate
+        proof = f"lower_bound={c.lower_bound:.8g}, gap={c.gap:.2g}, scope={c.scope!r}"
+        return f"Result({self.status.name}, objective={c.objective:.8g}, {proof}, {self.network.n_neurons} neurons)"
