@@ -15,7 +15,7 @@ from convexrelu.targets import onto_targets
 
 # Candidates for "this block is zero" (relative to the largest) and "these neurons are one" (distance of unit vectors), from
 # the coarsest. A solver leaves 1e-9 where zeros belong and 1e-6 between copies of a neuron in neighbouring cones.
-TOLERANCES = (1e-4, 1e-5, 1e-6, 1e-7, 1e-9)
+TOLERANCES = (1e-4, 1e-5, 1e-6, 1e-7, 1e-9, 0.0)
 
 
 def network_of(problem: TrainingProblem, solution: Solution, tol: float) -> Network:
@@ -24,13 +24,10 @@ def network_of(problem: TrainingProblem, solution: Solution, tol: float) -> Netw
     Pruning is judged by the objective, not by a threshold: dropping neurons of norm 1e-7 can cost 1e-3 in the gap. For
     interpolation every candidate is first moved onto the targets.
     """
-    everything = _candidate(problem, solution, 0.0)
-    allowed = problem.objective(everything) * (1 + 0.01 * tol)
-    for tolerance in TOLERANCES:
-        candidate = _candidate(problem, solution, tolerance)
-        if problem.objective(candidate) <= allowed:
-            return candidate
-    return everything
+    candidates = [_candidate(problem, solution, tolerance) for tolerance in TOLERANCES]
+    objectives = [problem.objective(candidate) for candidate in candidates]
+    allowed = min(objectives) * (1 + 0.01 * tol)
+    return next(c for c, objective in zip(candidates, objectives, strict=True) if objective <= allowed)
 
 
 def _candidate(problem: TrainingProblem, solution: Solution, tolerance: float) -> Network:

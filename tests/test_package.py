@@ -21,9 +21,10 @@ LAYERS = (
     ("losses",),
     ("network", "linear_part", "interpolation", "pricing"),
     ("problem",),
+    ("certificate", "targets"),
+    ("result",),
     ("backends",),
-    ("program",),
-    ("certificate", "result"),
+    ("program", "recovery"),
     ("solve",),
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
