@@ -1,0 +1,285 @@
+"""Pattern generation with the package's own solver: slide, price, add, until the search finds no violating neuron.
+
+Letters as in `convexrelu.native.reduced`. One round
+
+1. searches for neurons with |nu . relu(Z u)| > lam from the current neurons and random starts,
+2. adds those whose violation is at least a tenth of the largest,
+3. minimises over all neurons, which slide between cells, to a stationarity of a tenth of that violation,
+4. merges neurons that share a closed cell.
+
+The work is not a proof: `Generated.correlation` is a lower bound on the dual norm. A caller who finds a violating neuron
+by other means hands it back through `warm_start` and `extra`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from convexrelu.arrays import Array
+from convexrelu.native.merge import merge_neurons
+from convexrelu.native.minimise import minimise
+from convexrelu.native.reduced import Evaluation, Iterate, ReducedProblem, evaluate
+from convexrelu.pricing.search import SearchResult, find_neurons
+
+# Violations above this are searched for without refinement: the neurons will move anyway.
+_COARSE_VIOLATION = 0.02
+_SAME_NEURON = 1e-9
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds spent in the search and in the Newton method."""
+
+    search: float = 0.0
+    newton: float = 0.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback sees after every round."""
+
+    rounds: int
+    objective: float
+    violation: float
+    gap: float
+    n_neurons: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A network that is stationary over its patterns and that no neuron found by the search improves.
+
+    Attributes
+    ----------
+    neurons : (m, k) float64
+        u_b, unnormalised: the cost of a neuron is |S u_b|.
+    signs : (m,) float64
+        +1 or -1.
+    slopes : (m, n) float64
+        Multipliers of the kinks (see `convexrelu.native.reduced.evaluate`).
+    beta : (q,) float64
+        Linear coefficients, free ones first.
+    nu : (n,) float64
+        Dual variable -dL/df, orthogonal to the free columns up to rounding.
+    fit : (n,) float64
+        Predictions.
+    objective : float
+        Non-convex objective of the network.
+    gap : float
+        Relative gap proven over the patterns of the network only.
+    correlation : float
+        Largest |nu . relu(Z u)| over unit neurons that the last search met: a lower bound on the dual norm.
+    converged : bool
+        Whether the last, thorough search found nothing above lam (1 + tol) and the gap is at most tol.
+    interrupted : bool
+        Whether a KeyboardInterrupt ended the work.
+    rounds, steps : int
+        Rounds of the search, and Newton steps.
+    timings : Timings
+    """
+
+    neurons: Array = field(repr=False)
+    signs: Array = field(repr=False)
+    slopes: Array = field(repr=False)
+    beta: Array = field(repr=False)
+    nu: Array = field(repr=False)
+    fit: Array = field(repr=False)
+    objective: float
+    gap: float
+    correlation: float
+    converged: bool
+    interrupted: bool
+    rounds: int
+    steps: int
+    timings: Timings
+
+    @property
+    def iterate(self) -> Iterate:
+        """The network as a warm start."""
+        return Iterate(self.neurons, self.signs, self.slopes, self.beta)
+
+
+def generate(
+    problem: ReducedProblem,
+    *,
+    rng: np.random.Generator,
+    tol: float = 1e-7,
+    warm_start: Iterate | None = None,
+    extra: SearchResult | None = None,
+    n_starts: int | None = None,
+    n_thorough: int | None = None,
+    max_rounds: int = 500,
+    max_steps: int = 40,
+    should_stop: Callable[[], bool] = lambda: False,
+    callback: Callable[[Progress], None] = lambda progress: None,
+) -> Generated:
+    """Generate neurons until none found violates the dual constraint |nu . relu(Z u)| <= lam (1 + tol).
+
+    Parameters
+    ----------
+    problem : ReducedProblem
+    rng : numpy.random.Generator
+        The only source of randomness: the result is a function of it and the problem, bit for bit.
+    tol : float
+        Relative violation, and relative gap over the patterns, at which to stop.
+    warm_start : Iterate, optional
+        Network to start from.
+    extra : SearchResult, optional
+        Violating neurons to add first, of a proof for example.
+    n_starts, n_thorough : int, optional
+        Random starts of a search, and of the last one; by default they grow with the dimension.
+    max_rounds, max_steps : int
+        Limits on rounds, and on Newton steps per round.
+    should_stop : callable
+        Asked before every step; True ends the work with the best network so far.
+    callback : callable
+        Called with a `Progress` after every round.
+
+    Returns
+    -------
+    Generated
+        On a limit or KeyboardInterrupt, the network with the lowest objective met.
+    """
+    k = problem.Z.shape[1]
+    loop = _Loop(problem, rng, tol, n_starts or 20 + 10 * k, n_thorough or 100 + 50 * k, max_steps, should_stop)
+    try:
+        loop.start(warm_start or Iterate.empty(problem), extra)
+        while not loop.finished and loop.rounds < max_rounds and not should_stop():
+            loop.round()
+            callback(loop.progress())
+    except KeyboardInterrupt:
+        loop.interrupted = True
+    return loop.result()
+
+
+class _Loop:
+    """The state of a generation."""
+
+    def __init__(
+        self,
+        problem: ReducedProblem,
+        rng: np.random.Generator,
+        tol: float,
+        n_starts: int,
+        n_thorough: int,
+        max_steps: int,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.problem, self.rng, self.tol, self.max_steps = problem, rng, tol, max_steps
+        self.n_starts, self.n_thorough, self.should_stop = n_starts, n_thorough, should_stop
+        self.state = self.best = evaluate(problem, Iterate.empty(problem))
+        self.kappa, self.violation, self.correlation = 1.0, np.inf, 0.0
+        self.rounds = self.steps = 0
+        self.finished = self.interrupted = False
+        self.began, self.search_seconds, self.newton_seconds = time.perf_counter(), 0.0, 0.0
+
+    def start(self, iterate: Iterate, extra: SearchResult | None) -> None:
+        """Minimise from a warm start, with extra neurons."""
+        self._accept(evaluate(self.problem, iterate))
+        if extra is not None:
+            iterate = self._with(extra)
+        if len(iterate.neurons):
+            self._minimise(iterate, 0.1)
+
+    def round(self) -> None:
+        """Search, add and minimise; a round that finds nothing repeats the search from many more starts."""
+        found = self._search(self.n_starts)
+        if self.violation <= self.tol and self.state.residual <= self.tol:
+            found = self._search(self.n_thorough)
+            self.finished = self.violation <= self.tol and self.state.gap <= self.tol
+        if not self.finished:
+            self._minimise(self._with(found), min(max(0.1 * self.violation, 0.3 * self.tol), 0.1))
+        self.rounds += 1
+
+    def _search(self, n_random: int) -> SearchResult:
+        began = time.perf_counter()
+        lam, problem = self.problem.weight_decay, self.problem
+        found = find_neurons(
+            problem.Z,
+            self.state.nu,
+            problem.n_penalized,
+            threshold=lam,
+            starts=self.state.iterate.neurons,
+            rng=self.rng,
+            n_random=n_random,
+            refine=self.violation < _COARSE_VIOLATION,
+        )
+        self.correlation, self.violation = found.best, found.best / lam - 1
+        self.search_seconds += time.perf_counter() - began
+        return found
+
+    def _with(self, found: SearchResult) -> Iterate:
+        """Join the neurons worth adding, with lengths that lower the objective along their joint direction."""
+        problem, state, lam = self.problem, self.state, self.problem.weight_decay
+        rows = found.values > lam * (1 + max(self.tol, 0.1 * (found.best / lam - 1)))
+        rows &= ~_known(state.iterate, found)
+        excess, directions, signs = found.values[rows] - lam, found.neurons[rows], found.signs[rows]
+        if not len(excess):
+            return state.iterate
+        features = np.maximum(directions @ problem.Z.T, 0)
+        weight = problem.loss.curvature(state.fit)
+        lengths = excess / (features**2 @ weight)
+        joint = (signs * lengths) @ features
+        lengths *= (lengths @ excess) / (weight @ joint**2)
+        return state.iterate.joined(directions * lengths[:, None], signs, found.slopes[rows])
+
+    def _minimise(self, iterate: Iterate, tol: float) -> None:
+        began = time.perf_counter()
+        done = minimise(
+            self.problem,
+            iterate,
+            tol=tol,
+            max_steps=self.max_steps,
+            kappa=min(self.kappa, 3.0),
+            should_stop=self.should_stop,
+        )
+        self.kappa, self.steps = done.kappa, self.steps + done.steps
+        self._accept(evaluate(self.problem, merge_neurons(self.problem, done.state.iterate)))
+        self.newton_seconds += time.perf_counter() - began
+
+    def _accept(self, state: Evaluation) -> None:
+        self.state = state
+        if state.objective < self.best.objective:
+            self.best = state
+
+    def progress(self) -> Progress:
+        """The state for the callback."""
+        seconds = time.perf_counter() - self.began
+        state = self.state
+        return Progress(self.rounds, state.objective, self.violation, state.gap, len(state.iterate.neurons), seconds)
+
+    def result(self) -> Generated:
+        """The converged state, or the best one met."""
+        state = self.state if self.finished else self.best
+        network = state.iterate
+        return Generated(
+            network.neurons,
+            network.signs,
+            network.slopes,
+            network.beta,
+            state.nu,
+            state.fit,
+            state.objective,
+            state.gap,
+            self.correlation,
+            self.finished,
+            self.interrupted,
+            self.rounds,
+            self.steps,
+            Timings(self.search_seconds, self.newton_seconds),
+        )
+
+
+def _known(iterate: Iterate, found: SearchResult) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which of the neurons found are already there, up to length."""
+    if not len(iterate.neurons):
+        return np.zeros(len(found.values), dtype=bool)
+    old = iterate.neurons / np.linalg.norm(iterate.neurons, axis=1)[:, None]
+    new = found.neurons / np.linalg.norm(found.neurons, axis=1)[:, None]
+    near = (new @ old.T > 1 - _SAME_NEURON) & (found.signs[:, None] == iterate.signs[None, :])
+    return np.asarray(near.any(axis=1))

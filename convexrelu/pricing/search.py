@@ -1,0 +1,341 @@
+"""Search for neurons that violate the dual constraint: fast local maximisation from many starts at once.
+
+Letters: `Z` (n, k) reduced hidden data, `nu` (n,) dual variable, `u` (k,) a neuron, `w = u[:p]` its penalised part,
+`|S u| = |w|` its cost, `t = Z u` its pre-activations, `c` (n,) the slopes of relu at `t`: 1 where on, 0 where off,
+anything between at a kink. For a sign `s` write `a = s * nu`; the search maximises `h(u) = a . relu(Z u)` over
+`|S u| = 1`.
+
+As `h` is positively homogeneous, its local maxima over the sphere are, up to scale, the local minima of
+`1/2 |w|^2 - h(u)`. Samples with `a_i > 0` make `-h` concave across their kink: a local minimum never sits there, and
+the bit of the current point is used. Samples with `a_i < 0` make it convex, and local minima do sit on those kinks:
+they are handled by an augmented Lagrangian whose multiplier is `c_i` in [0, 1], and every step is a semismooth Newton
+step. All starts move together, so that the work is matrix products and batched k x k solves.
+
+With a free bias the maximum over the bias, for given `w`, is at a kink `b = -w . x_a` (theory A.3): every start gets
+the best bias first and again now and then; between, the bias moves with the Newton steps under a proximal term.
+
+The search finds; it proves nothing. Its values are values of real neurons: lower bounds on the dual norm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from convexrelu.arrays import Array, BoolArray, IntArray
+
+# Stiffness of the kinks in units of the curvature of 1/2|w|^2. Measured: without step control values above about 1.5
+# cycle and values below 0.3 crawl; with step control growing it each step ends on exact kinks in about 20 steps.
+_COARSE_STIFFNESS = 0.7
+_FINE_GROWTH = 1.3
+_MAX_STIFFNESS = 300.0
+_SHORTER_STEPS = (0.5, 0.2, 0.05)
+# Curvature of the proximal term of a free bias, in units of 1 / (largest row norm)^2.
+_BIAS_CURVATURE = 0.05
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Distinct neurons with a large correlation with the dual variable, the best first.
+
+    Attributes
+    ----------
+    neurons : (m, k) float64
+        Neurons of unit cost `|S u| = 1`.
+    signs : (m,) float64
+        +1 or -1: the sign of the correlation.
+    values : (m,) float64
+        `|nu . relu(Z u)|`, all above the threshold, in decreasing order.
+    slopes : (m, n) float64
+        Slopes of relu at the pre-activations, between 0 and 1 at kinks (multipliers of the tight rows).
+    best : float
+        The largest value met, above the threshold or not (0 if none is positive): a lower bound on the dual norm.
+    """
+
+    neurons: Array
+    signs: Array
+    values: Array
+    slopes: Array
+    best: float
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The data of the search: rows, squared norms, outer products, and the diagonal of the proximal metric."""
+
+    points: Array
+    squares: Array
+    outer: Array
+    n_penalized: int
+    metric: Array
+
+    @classmethod
+    def of(cls, Z: Array, n_penalized: int) -> _Rows:
+        points = np.ascontiguousarray(Z)
+        squares = np.einsum("ij,ij->i", points, points)
+        outer = (points[:, :, None] * points[:, None, :]).reshape(len(points), -1)
+        metric = np.ones(points.shape[1])
+        metric[n_penalized:] = _BIAS_CURVATURE / max(float(squares.max(initial=0.0)), 1e-300)
+        return cls(points, squares, outer, n_penalized, metric)
+
+    @property
+    def free_bias(self) -> bool:
+        return bool(self.n_penalized < self.points.shape[1])
+
+    def penalized(self, u: Array) -> Array:
+        """`S u`: the neurons with a free bias set to zero."""
+        if not self.free_bias:
+            return u
+        return np.hstack([u[:, : self.n_penalized], np.zeros((len(u), 1))])
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Many starts at once: neurons `u` (B, k), weights `a` (B, n), slopes `c` (B, n), pre-activations `t` (B, n)."""
+
+    u: Array
+    a: Array
+    c: Array
+    t: Array
+
+    def take(self, rows: IntArray | BoolArray) -> _Batch:
+        return _Batch(self.u[rows], self.a[rows], self.c[rows], self.t[rows])
+
+
+def find_neurons(
+    Z: Array,
+    nu: Array,
+    n_penalized: int,
+    *,
+    threshold: float,
+    starts: Array,
+    rng: np.random.Generator,
+    n_random: int = 100,
+    refine: bool = True,
+    n_steps: int = 12,
+) -> SearchResult:
+    """Find neurons of unit cost with `|nu . relu(Z u)| > threshold` by local maximisation from many starts.
+
+    Parameters
+    ----------
+    Z : (n, k) float64
+        Reduced hidden data.
+    nu : (n,) float64
+        Dual variable; with a free bias (`n_penalized = k - 1`) its sum must vanish up to rounding.
+    n_penalized : int
+        `k`, or `k - 1` when the last coordinate is a free bias.
+    threshold : float
+        Only neurons with a larger value are returned.
+    starts : (b, k) float64
+        Neurons to start from (the current ones, for example); may be empty.
+    rng : numpy.random.Generator
+        Source of the random starts.
+    n_random : int
+        Number of random starts: half are Gaussian directions, half combinations of data rows weighted by `nu`.
+    refine : bool
+        Whether to converge the promising starts to exact local maxima (kinks included).
+    n_steps : int
+        Steps of the coarse stage.
+
+    Returns
+    -------
+    SearchResult
+
+    Notes
+    -----
+    Each step costs a product of (starts x n) by (n x k^2) and one k x k solve per start. Each start is run for the sign
+    of its own value. There is no guarantee that all, or the largest, local maxima are found.
+    """
+    rows = _Rows.of(Z, n_penalized)
+    given = _start(rows, nu, starts, keep_bias=True)
+    fresh = _start(rows, nu, _random_neurons(rows, nu, rng, n_random), keep_bias=False)
+    batch = _coarse(rows, _stack([given, fresh]), n_steps)
+    if refine:
+        promising = _values(rows, batch) > 0.8 * threshold
+        batch = _refine(rows, batch.take(promising)) if promising.any() else batch
+    return _collect(rows, batch, nu, threshold, 1e-9 if refine else 1e-4)
+
+
+def _random_neurons(rows: _Rows, nu: Array, rng: np.random.Generator, n_random: int) -> Array:
+    """Draw Gaussian directions and random combinations of the rows weighted by the dual variable."""
+    n, k = rows.points.shape
+    gaussian = rng.standard_normal((n_random - n_random // 2, k))
+    mixed = (rng.random((n_random // 2, n)) < 0.5) * nu @ rows.points
+    return np.vstack([gaussian, mixed])
+
+
+def _start(rows: _Rows, nu: Array, u: Array, *, keep_bias: bool) -> _Batch:
+    """Choose for each neuron the sign of its larger value (with its best bias), and scale it to `|S u| = value`."""
+    norms = np.linalg.norm(rows.penalized(u), axis=1)
+    u = u[norms > 0] / norms[norms > 0, None]
+    t = u @ rows.points.T
+    sign = np.where(np.maximum(t, 0) @ nu >= 0, 1.0, -1.0)
+    if rows.free_bias and not keep_bias:
+        up, down = _best_shift(t, nu[None, :]), _best_shift(t, -nu[None, :])
+        sign = np.where(up[1] >= down[1], 1.0, -1.0)
+        u, t = _shifted(u, t, np.where(up[1] >= down[1], up[0], down[0]))
+    batch = _Batch(u, sign[:, None] * nu, (t > 0).astype(float), t)
+    scale = np.linalg.norm(rows.penalized((batch.c * batch.a) @ rows.points), axis=1)[:, None]
+    scale[scale == 0] = 1.0
+    return replace(batch, u=u * scale, t=t * scale)
+
+
+def _best_shift(t: Array, a: Array) -> tuple[Array, Array]:
+    """Find for each row of pre-activations the shift of the bias with the largest value, and that value.
+
+    The value is piecewise linear in the shift, with kinks at `-t_j`: all of them are evaluated by sorting.
+    """
+    order = np.argsort(-t, axis=1, kind="stable")
+    t_sorted = np.take_along_axis(t, order, axis=1)
+    a_sorted = np.take_along_axis(np.broadcast_to(a, t.shape), order, axis=1)
+    values = np.cumsum(a_sorted * t_sorted, axis=1) - t_sorted * np.cumsum(a_sorted, axis=1)
+    best = np.argmax(values, axis=1)[:, None]
+    return -np.take_along_axis(t_sorted, best, axis=1)[:, 0], np.take_along_axis(values, best, axis=1)[:, 0]
+
+
+def _shifted(u: Array, t: Array, shift: Array) -> tuple[Array, Array]:
+    """Add to the biases, the last coordinate, whose column of data is ones."""
+    return np.hstack([u[:, :-1], u[:, -1:] + shift[:, None]]), t + shift[:, None]
+
+
+def _improve_biases(rows: _Rows, batch: _Batch) -> _Batch:
+    """Move the bias of every start to the best place for its direction, where that raises the value."""
+    shift, value = _best_shift(batch.t, batch.a)
+    now = np.einsum("bi,bi->b", np.maximum(batch.t, 0), batch.a)
+    u, t = _shifted(batch.u, batch.t, np.where(value > now + 1e-9 * np.abs(now), shift, 0.0))
+    return replace(batch, u=u, t=t)
+
+
+def _values(rows: _Rows, batch: _Batch) -> Array:
+    """The values of the neurons scaled to unit cost (0 for a zero neuron)."""
+    norms = np.linalg.norm(batch.u[:, : rows.n_penalized], axis=1)
+    return np.asarray(np.einsum("bi,bi->b", np.maximum(batch.t, 0), batch.a) / np.where(norms > 0, norms, np.inf))
+
+
+def _slopes(batch: _Batch, t: Array, stiffness: Array) -> Array:
+    """Slopes at `t`: the augmented Lagrangian's for negative samples, the bit for the others."""
+    return np.where(batch.a < 0, np.clip(batch.c + t * stiffness, 0, 1), t > 0)
+
+
+def _merit(rows: _Rows, batch: _Batch, u: Array, t: Array, stiffness: Array) -> Array:
+    """1/2 |S u|^2 - h(u) with the smoothed kinks of the augmented Lagrangian."""
+    c = _slopes(batch, t, stiffness)
+    smoothing = np.where(batch.a < 0, (c - batch.c) ** 2 / (2 * stiffness), 0.0)
+    cost = 0.5 * np.einsum("bj,bj->b", u[:, : rows.n_penalized], u[:, : rows.n_penalized])
+    return np.asarray(cost - np.einsum("bi,bi->b", batch.a, c * t - smoothing))
+
+
+def _newton(rows: _Rows, batch: _Batch, kappa: float) -> tuple[Array, Array, Array]:
+    """The semismooth Newton direction, its pre-activations and the stiffness 1/eps of every kink."""
+    k = rows.points.shape[1]
+    negative = batch.a < 0
+    curvature = kappa / np.where(rows.squares > 0, rows.squares, np.inf)
+    stiffness = np.where(negative, curvature / np.where(negative, -batch.a, 1.0), 1.0)
+    stiffness = np.where(stiffness > 0, stiffness, 1.0)
+    raw = batch.c + batch.t * stiffness
+    tight = negative & (raw > 0) & (raw < 1)
+    residual = (_slopes(batch, batch.t, stiffness) * batch.a) @ rows.points - rows.penalized(batch.u)
+    system = ((tight * curvature) @ rows.outer).reshape(-1, k, k)
+    system[:, range(k), range(k)] += rows.metric
+    step = np.linalg.solve(system, residual[:, :, None])[:, :, 0]
+    return np.asarray(step), step @ rows.points.T, np.asarray(stiffness)
+
+
+def _coarse(rows: _Rows, batch: _Batch, n_steps: int) -> _Batch:
+    """Full steps at a low stiffness: no merit is evaluated, every start keeps its best point."""
+    best, best_values = batch, _values(rows, batch)
+    for i in range(n_steps):
+        step, dt, stiffness = _newton(rows, batch, _COARSE_STIFFNESS)
+        t = batch.t + dt
+        batch = replace(batch, u=batch.u + step, t=t, c=_slopes(batch, t, stiffness))
+        if rows.free_bias and i % 2:
+            batch = _improve_biases(rows, batch)
+        values = _values(rows, batch)
+        better = values > best_values
+        best, best_values = _choose(better, batch, best), np.where(better, values, best_values)
+    return best
+
+
+def _choose(mask: BoolArray, new: _Batch, old: _Batch) -> _Batch:
+    """Rows of `new` where the mask holds, rows of `old` elsewhere."""
+    m = mask[:, None]
+    return _Batch(np.where(m, new.u, old.u), old.a, np.where(m, new.c, old.c), np.where(m, new.t, old.t))
+
+
+def _refine(rows: _Rows, batch: _Batch, n_steps: int = 40) -> _Batch:
+    """Converge to exact local maxima: growing stiffness and step control, until all are stationary to rounding."""
+    done: list[_Batch] = []
+    kappa = 1.0
+    for i in range(n_steps):
+        batch, residual = _controlled_step(rows, batch, kappa)
+        kappa = min(kappa * _FINE_GROWTH, _MAX_STIFFNESS)
+        converged = residual < 1e-11
+        if i % 5 == 3 and converged.any():
+            done.append(batch.take(converged))
+            batch = batch.take(~converged)
+            if not len(batch.u):
+                break
+        if rows.free_bias and i % 5 == 4 and i < n_steps // 2:
+            batch = _improve_biases(rows, batch)
+    return _stack([*done, batch])
+
+
+def _stack(batches: list[_Batch]) -> _Batch:
+    """Concatenate batches."""
+    fields = zip(*((b.u, b.a, b.c, b.t) for b in batches), strict=True)
+    return _Batch(*(np.concatenate(f) for f in fields))
+
+
+def _controlled_step(rows: _Rows, batch: _Batch, kappa: float) -> tuple[_Batch, Array]:
+    """One Newton step, shortened where the smoothed merit would rise; slopes are updated only after full steps."""
+    step, dt, stiffness = _newton(rows, batch, kappa)
+    length = _step_lengths(rows, batch, step, dt, stiffness)[:, None]
+    u, t = batch.u + length * step, batch.t + length * dt
+    full = length == 1.0
+    c = np.where(full | (batch.a >= 0), _slopes(batch, t, stiffness), batch.c)
+    change = np.abs(np.where(batch.a < 0, c - batch.c, 0.0) * batch.a).max(axis=1, initial=0.0)
+    size = np.sqrt(rows.squares.max(initial=0.0))
+    residual = np.abs(dt).max(axis=1, initial=0.0) / max(size, 1e-300) + change * size
+    residual /= np.maximum(np.linalg.norm(rows.penalized(batch.u), axis=1), 1e-300)
+    return replace(batch, u=u, t=t, c=c), np.where(full[:, 0], residual, np.inf)
+
+
+def _step_lengths(rows: _Rows, batch: _Batch, step: Array, dt: Array, stiffness: Array) -> Array:
+    """1 where the full step does not raise the merit, else the best of a few shorter ones."""
+    length = np.ones(len(step))
+    slack = 1e-14 * np.einsum("bj,bj->b", batch.u, batch.u)
+    current = _merit(rows, batch, batch.u, batch.t, stiffness)
+    failed = np.flatnonzero(_merit(rows, batch, batch.u + step, batch.t + dt, stiffness) > current + slack)
+    if len(failed):
+        part, d, s, soft = batch.take(failed), dt[failed], step[failed], stiffness[failed]
+        merits = [_merit(rows, part, part.u + x * s, part.t + x * d, soft) for x in _SHORTER_STEPS]
+        length[failed] = np.array(_SHORTER_STEPS)[np.argmin(merits, axis=0)]
+    return length
+
+
+def _collect(rows: _Rows, batch: _Batch, nu: Array, threshold: float, apart: float) -> SearchResult:
+    """Rescale to unit cost, evaluate the true values, and keep distinct neurons above the threshold."""
+    norms = np.linalg.norm(batch.u[:, : rows.n_penalized], axis=1)
+    batch, norms = batch.take(norms > 0), norms[norms > 0]
+    u = batch.u / norms[:, None]
+    t = u @ rows.points.T
+    correlation = np.maximum(t, 0) @ nu
+    sign, values = np.where(correlation >= 0, 1.0, -1.0), np.abs(correlation)
+    order = np.argsort(-values, kind="stable")
+    kept = _distinct(u, sign, order[values[order] > threshold], apart)
+    slopes = np.where(sign[:, None] * nu < 0, np.where(batch.a * sign[:, None] * nu > 0, batch.c, t > 0), t > 0)
+    return SearchResult(u[kept], sign[kept], values[kept], slopes[kept], float(values.max(initial=0.0)))
+
+
+def _distinct(u: Array, sign: Array, order: IntArray, apart: float) -> IntArray:
+    """Walk through `order` and keep each neuron whose cosine with every kept one of its sign is below `1 - apart`."""
+    scaled = u[order] / np.linalg.norm(u[order], axis=1)[:, None]
+    near = ((scaled @ scaled.T) > 1 - apart) & (sign[order][:, None] == sign[order][None, :])
+    free = np.ones(len(order), dtype=bool)
+    kept = []
+    for i in range(len(order)):
+        if free[i]:
+            kept.append(i)
+            free &= ~near[i]
+    return order[np.array(kept, dtype=np.intp)]
