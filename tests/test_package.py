@@ -19,7 +19,7 @@ LAYERS = (
     ("validation",),
     ("patterns",),
     ("losses",),
-    ("network", "linear_part", "interpolation", "pricing"),
+    ("network", "linear_part", "interpolation", "pricing", "native"),
     ("problem",),
     ("certificate", "targets"),
     ("result",),
