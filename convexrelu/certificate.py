@@ -12,7 +12,7 @@ from convexrelu.network import Network
 from convexrelu.pricing.dual_norm import DualNorm
 from convexrelu.problem import TrainingProblem
 
-# Below this an objective counts as zero and the gap is absolute: the smallest number whose relative error means anything.
+# Smaller objectives are not told from zero whatever the data.
 TINY = 1e-300
 
 
@@ -32,6 +32,8 @@ class Certificate:
         The feasible dual variable that proves the bound.
     dual_norm : float
         Proven upper bound on its dual norm; at most the weight decay (one for interpolation).
+    negligible : float
+        Objectives below this are rounding; the gap of such a network is relative to this instead.
     """
 
     objective: float
@@ -39,13 +41,14 @@ class Certificate:
     scope: str
     dual: Array
     dual_norm: float
+    negligible: float = TINY
 
     @property
     def gap(self) -> float:
-        """(objective - lower_bound) / max(|objective|, tiny); infinite for a network that misses targets it must meet."""
+        """(objective - lower_bound) / max(|objective|, negligible); infinite for a network that misses targets it must meet."""
         if math.isinf(self.objective):
             return math.inf
-        return (self.objective - self.lower_bound) / max(abs(self.objective), TINY)
+        return (self.objective - self.lower_bound) / max(abs(self.objective), self.negligible)
 
     def __repr__(self) -> str:
         return (
@@ -65,4 +68,4 @@ def certificate(problem: TrainingProblem, network: Network, nu: Array, norm: Dua
     bound, dual = problem.lower_bound(nu, norm)
     size = float(np.abs(nu).max(initial=0.0))
     scale = float(np.abs(dual).max(initial=0.0)) / size if size > 0 else 0.0
-    return Certificate(objective, bound, norm.scope, dual, scale * norm.upper)
+    return Certificate(objective, bound, norm.scope, dual, scale * norm.upper, max(problem.negligible, TINY))

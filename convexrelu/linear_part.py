@@ -42,9 +42,17 @@ class LinearPart:
 
 
 def linear_part(X: Array, output_bias: str, skip: str) -> LinearPart:
-    """Build the columns: skip first, the constant last, in the row space of the data, centred if both are free."""
+    """Build the columns: skip first, the constant last.
+
+    A penalised skip lives in the row space of the data, as hidden weights do. A free one costs nothing, so its columns
+    are scaled to one size before dependent ones are removed, and centred if a free constant takes up the shift.
+    """
     affine = skip == "free" and output_bias == "free"
-    space = arrange(X, "free" if affine else "none")
+    scale = np.ones(X.shape[1])
+    if skip == "free":
+        size = np.abs(X - X.mean(axis=0)).max(axis=0) if affine else np.abs(X).max(axis=0)
+        scale = np.where(size > 0, size, 1.0)
+    space = arrange(X / scale, "free" if affine else "none")
     rank = space.n_penalized if skip != "none" else 0
     linear, ones = space.Z[:, :rank], np.ones((len(X), 1))
 
@@ -52,5 +60,5 @@ def linear_part(X: Array, output_bias: str, skip: str) -> LinearPart:
         parts = [part for part, is_kind in ((linear, skip == kind), (ones, output_bias == kind)) if is_kind]
         return frozen(np.hstack([np.zeros((len(X), 0)), *parts]))
 
-    basis = space.basis[:, :rank]
-    return LinearPart(columns("free"), columns("penalized"), basis, space.center, output_bias, skip)
+    basis = space.basis[:, :rank] / scale[:, None]
+    return LinearPart(columns("free"), columns("penalized"), basis, space.center * scale, output_bias, skip)

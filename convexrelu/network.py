@@ -11,7 +11,7 @@ import numpy as np
 
 from convexrelu.arrays import Array, frozen, row_norms
 from convexrelu.errors import InvalidInputError
-from convexrelu.validation import check_choice, check_matrix
+from convexrelu.validation import check_choice, check_matrix, check_numeric
 
 FORMAT = 1
 
@@ -178,10 +178,7 @@ class Network:
 
 def _array(value: Any, name: str, ndim: int) -> Array:
     """A finite read-only float64 array of `ndim` axes; empty ones are fine."""
-    try:
-        array = frozen(value)
-    except (TypeError, ValueError):
-        raise InvalidInputError(f"`{name}` must be an array of numbers, got {type(value).__name__}.") from None
+    array = frozen(check_numeric(value, name))
     if array.ndim != ndim or not np.isfinite(array).all():
         raise InvalidInputError(f"`{name}` must be a finite array with {ndim} axes, got shape {array.shape}.")
     return array

@@ -183,6 +183,13 @@ class TrainingProblem:
         """The price of a unit of norm: the weight decay, or one for interpolation."""
         return 1.0 if self.is_interpolation else self.weight_decay
 
+    @property
+    def negligible(self) -> float:
+        """Objectives below this are rounding: EPS times that of predicting zero everywhere."""
+        if self.is_interpolation:
+            return 0.0
+        return EPS * self.loss.value(np.zeros_like(self.Y), self.Y, self.sample_weight)
+
     # -- primal ---------------------------------------------------------------------------------------------------
 
     def objective(self, network: Network) -> float:
@@ -248,13 +255,15 @@ class TrainingProblem:
         # Twice is enough for full orthogonality (Parlett, The Symmetric Eigenvalue Problem, Section 6.9).
         for _ in range(2):
             nu = nu - Q @ (Q.T @ nu)
-        return nu
+        return np.where(heavy[:, None], nu, 0.0)
 
     def _free_basis(self) -> Array:
         """Orthonormal basis of the free columns on the samples of positive weight, zero elsewhere."""
         heavy = (self.sample_weight > 0)[:, None]
         free = np.where(heavy, self.linear.free, 0.0)
-        U, singular, _ = np.linalg.svd(free, full_matrices=False)
+        # Their coefficients cost nothing, so a column in small units counts like any other.
+        size = np.abs(free).max(axis=0)
+        U, singular, _ = np.linalg.svd(free[:, size > 0] / size[size > 0], full_matrices=False)
         return U[:, singular > len(free) * EPS * singular.max(initial=0.0)]
 
     def lower_bound(self, nu: Array, norm: DualNorm) -> tuple[float, Array]:
@@ -283,7 +292,9 @@ class TrainingProblem:
         scale = self.loss.best_scale(nu, curvature, self.Y, self.sample_weight, upper)
         scaled = scale * nu if math.isfinite(scale) else np.zeros_like(nu)
         value, error = self._dual_value(scaled)
-        return value - error - self._free_leak(scaled, abs(value)), frozen(scaled)
+        bound = value - error - self._free_leak(scaled, abs(value)) if math.isfinite(value) else 0.0
+        # Every loss and penalty is at least zero, whatever nu.
+        return max(bound, 0.0), frozen(scaled)
 
     def _free_leak(self, nu: Array, objective: float) -> float:
         """Bound on <nu, Qf beta> over networks no worse than `objective`, with nu orthogonal to Qf up to rounding."""
@@ -329,17 +340,35 @@ class TrainingProblem:
         return lam
 
     def _linear_residual(self, lam: float) -> Array:
-        """weight * (y - f) of the best network without neurons at weight decay `lam` (squared loss)."""
+        """weight * (y - f) of the best network without neurons at weight decay `lam`."""
+        free, penalized = self.linear_coefficients(lam)
+        fit = self.linear.free @ free + self.linear.penalized @ penalized
+        return self.feasible_direction(self.sample_weight[:, None] * (self.Y - fit))
+
+    def linear_coefficients(self, lam: float) -> tuple[Array, Array]:
+        """Coefficients (q, T), (q', T) of the best skip and output bias without neurons at weight decay `lam`.
+
+        Weighted least squares with a ridge `lam` on the penalised columns (infinite: without them).
+        """
+        Qf, Qp = self.linear.free, self.linear.penalized
+        T, q, used = self.Y.shape[1], Qf.shape[1], Qp.shape[1] if math.isfinite(lam) else 0
         root = np.sqrt(self.sample_weight)[:, None]
-        Qp = self.linear.penalized if math.isfinite(lam) else self.linear.penalized[:, :0]
-        Qf, ridge = self.linear.free, math.sqrt(lam if math.isfinite(lam) else 0.0)
-        blocks = np.zeros((Qp.shape[1], Qf.shape[1])), ridge * np.eye(Qp.shape[1])
-        A = np.vstack([root * np.hstack([Qf, Qp]), np.hstack(blocks)])
-        B = np.vstack([root * self.Y, np.zeros((Qp.shape[1], self.Y.shape[1]))])
-        if not A.shape[1]:
-            return self.sample_weight[:, None] * self.Y
-        coefficients = np.linalg.lstsq(A, B, rcond=None)[0]
-        return self.feasible_direction(self.sample_weight[:, None] * (self.Y - np.hstack([Qf, Qp]) @ coefficients))
+        ridge = math.sqrt(lam) * np.eye(used) if used else np.zeros((0, 0))
+        A = np.vstack([root * np.hstack([Qf, Qp[:, :used]]), np.hstack([np.zeros((used, q)), ridge])])
+        B = np.vstack([root * self.Y, np.zeros((used, T))])
+        # lstsq judges rank by the largest column; scaled columns are all alike.
+        size = np.linalg.norm(A, axis=0)
+        size[size == 0] = 1.0
+        coefficients = np.linalg.lstsq(A / size, B, rcond=None)[0] / size[:, None]
+        penalized = np.zeros((Qp.shape[1], T))
+        penalized[:used] = coefficients[q:]
+        return coefficients[:q], penalized
+
+    def linear_network(self) -> Network:
+        """The best network without neurons."""
+        skip, output_bias = self.linear.to_weights(*self.linear_coefficients(self.weight_decay))
+        d, T = skip.shape
+        return Network(np.zeros((0, d)), np.zeros(0), np.zeros((0, T)), skip, output_bias, self.bias)
 
 
 def _output_bias(output_bias: str | None, bias: str, skip: str) -> str:

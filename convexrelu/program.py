@@ -12,13 +12,14 @@ and the loss's own auxiliary variables a.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
 
-from convexrelu.arrays import Array, BoolArray, IntArray
+from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
 from convexrelu.backends.conic import ConicProgram, ConicSolution
 from convexrelu.errors import UnsupportedError
 from convexrelu.losses import LossCone
@@ -88,6 +89,11 @@ class Program:
             n_exponential=loss.n_exponential,
         )
 
+    @cached_property
+    def _shift(self) -> Array:
+        """Coefficients (q, 1) of the free columns fitted to the targets: solvers see what is left, around zero."""
+        return self.problem.linear_coefficients(math.inf)[0]
+
     def recover(self, raw: ConicSolution) -> Solution:
         """Block weights, linear part and dual variable of a backend's answer."""
         k, n_blocks = self.problem.arrangement.Z.shape[1], len(self.blocks[0])
@@ -96,7 +102,7 @@ class Program:
         return Solution(
             neurons=raw.x[: n_blocks * k].reshape(n_blocks, k),
             outputs=self.blocks[1][:, None],
-            free=raw.x[start : start + q, None],
+            free=raw.x[start : start + q, None] + self._shift,
             penalized=raw.x[start + q : start + q + qp, None],
             # The fit rows read fit - f = 0, so their multiplier is dL/df, and nu = -dL/df.
             dual=-raw.z[: len(self.problem.X), None],
@@ -105,7 +111,9 @@ class Program:
 
     @cached_property
     def _loss_cone(self) -> LossCone:
-        return self.problem.loss.cone_form(self.problem.Y, self.problem.sample_weight)
+        # Every loss so far is one of f - y, so moving both changes nothing.
+        targets = self.problem.Y - self.problem.linear.free @ self._shift
+        return self.problem.loss.cone_form(targets, self.problem.sample_weight)
 
     def _features(self) -> sp.csc_array:
         """The matrix (n, n_blocks k) of u -> sum_b sign_b D_b Z u_b."""
@@ -126,7 +134,8 @@ class Program:
         counts = np.diff(some.facet_indptr)
         block = np.repeat(np.arange(len(index)), counts)
         signs = np.where(some.active[block, some.facet_rows], 1.0, -1.0)
-        data = signs[:, None] * Z[some.facet_rows]
+        # Only the direction of a facet matters; unit rows suit the solvers' tolerances.
+        data = signs[:, None] * Z[some.facet_rows] / row_norms(Z[some.facet_rows])[:, None]
         columns = block[:, None] * Z.shape[1] + np.arange(Z.shape[1])
         rows = np.repeat(np.arange(len(block)), Z.shape[1])
         shape = (len(block), len(index) * Z.shape[1])

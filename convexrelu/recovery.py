@@ -5,9 +5,11 @@ Letters: `Z` (n, k) reduced data, `u` (k,) block weights, `v` unit output direct
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from convexrelu.arrays import Array
+from convexrelu.arrays import Array, row_norms
 from convexrelu.network import Network
 from convexrelu.problem import TrainingProblem
 from convexrelu.result import Solution
@@ -24,10 +26,28 @@ def network_of(problem: TrainingProblem, solution: Solution, tol: float) -> Netw
     Pruning is judged by the objective, not by a threshold: dropping neurons of norm 1e-7 can cost 1e-3 in the gap. For
     interpolation every candidate is first moved onto the targets.
     """
-    candidates = [_candidate(problem, solution, tolerance) for tolerance in TOLERANCES]
-    objectives = [problem.objective(candidate) for candidate in candidates]
-    allowed = min(objectives) * (1 + 0.01 * tol)
-    return next(c for c, objective in zip(candidates, objectives, strict=True) if objective <= allowed)
+    allowed = _value(problem, solution) * (1 + 0.01 * tol)
+    best = problem.linear_network()
+    objective = problem.objective(best)
+    for tolerance in TOLERANCES:
+        if objective <= allowed:
+            break
+        candidate = _candidate(problem, solution, tolerance)
+        value = problem.objective(candidate)
+        if value < objective or math.isinf(objective):
+            best, objective = candidate, value
+    return best
+
+
+def _value(problem: TrainingProblem, solution: Solution) -> float:
+    """The program's objective at the solution; for interpolation without regard to the targets it misses by rounding."""
+    cost = float(problem.arrangement.cost(solution.neurons) @ row_norms(solution.outputs))
+    cost += 0.5 * float(np.sum(solution.penalized**2))
+    if problem.is_interpolation:
+        return cost
+    fit = np.maximum(problem.arrangement.Z @ solution.neurons.T, 0.0) @ solution.outputs
+    fit += problem.linear.free @ solution.free + problem.linear.penalized @ solution.penalized
+    return problem.loss.value(fit, problem.Y, problem.sample_weight) + problem.penalty * cost
 
 
 def _candidate(problem: TrainingProblem, solution: Solution, tolerance: float) -> Network:

@@ -124,9 +124,10 @@ def check_arguments(problem: TrainingProblem, tol: float, time_limit: float | No
 def choose_patterns(problem: TrainingProblem, patterns: str | int | Patterns, random_state: int) -> Patterns:
     """The patterns an argument stands for."""
     if isinstance(patterns, Patterns):
-        if patterns.active.shape[1] != len(problem.X):
+        if patterns.key != problem.arrangement.key:
             raise InvalidInputError(
-                f"`patterns` are for {patterns.active.shape[1]} samples, the problem has {len(problem.X)}."
+                f"`patterns` belong to other data or another bias convention than {problem}; "
+                f"make them from the same `X` with bias={problem.bias!r}."
             )
         return patterns
     if patterns == "enumerate":

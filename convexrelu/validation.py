@@ -19,7 +19,7 @@ SMALLEST = 1e-100
 
 def check_matrix(value: Any, name: str) -> Array:
     """A finite float64 matrix (n, d) with n, d >= 1, read-only."""
-    A = _numeric(value, name)
+    A = check_numeric(value, name)
     if A.ndim != 2:
         hint = f"; write `{name}.reshape(-1, 1)` for one feature" if A.ndim == 1 else ""
         raise InvalidInputError(f"`{name}` must be a matrix (n_samples, n_features), got shape {A.shape}{hint}.")
@@ -28,7 +28,7 @@ def check_matrix(value: Any, name: str) -> Array:
 
 def check_targets(value: Any, n_samples: int, name: str = "Y") -> Array:
     """Finite float64 targets (n, T) from an array (n,) or (n, T), read-only."""
-    A = _numeric(value, name)
+    A = check_numeric(value, name)
     if A.ndim == 1:
         A = A[:, None]
     if A.ndim != 2 or len(A) != n_samples:
@@ -42,7 +42,7 @@ def check_sample_weight(value: Any, n_samples: int) -> Array:
     """Non-negative weights (n,), not all zero; ones for None."""
     if value is None:
         return frozen(np.ones(n_samples))
-    w = _numeric(value, "sample_weight")
+    w = check_numeric(value, "sample_weight")
     if w.shape != (n_samples,):
         raise InvalidInputError(f"`sample_weight` must have shape ({n_samples},), got {w.shape}.")
     w = _finite(w, "sample_weight")
@@ -76,14 +76,14 @@ def check_choice(value: Any, name: str, choices: Sequence[str]) -> str:
     return value
 
 
-def _numeric(value: Any, name: str) -> Array:
+def check_numeric(value: Any, name: str) -> Array:
     """A float64 array, or an error that says what was received."""
     try:
         A = np.asarray(value)
         if A.dtype.kind == "c":
             raise TypeError
         return A.astype(np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         kind = type(value).__name__
         raise InvalidInputError(
             f"`{name}` must be an array of real numbers, got {kind} that numpy cannot convert to float64; "

@@ -10,9 +10,11 @@ import scipy.sparse as sp
 from convexrelu.arrays import EPS, Array
 from convexrelu.losses.loss import Loss, LossCone
 
-# A network counts as interpolating when it misses no target by more than this, relative to the largest target:
-# far above the rounding of evaluating a network, far below anything a plot or a table shows.
+# A network counts as interpolating when it misses no target by more than this, relative to the spread of the targets: far
+# above the rounding of evaluating a network, far below anything a plot or a table shows.
 TOLERANCE = 1e-9
+# ... or by the rounding of evaluating it, relative to the largest target.
+ROUNDING = 1e-13
 
 
 class ExactFit(Loss):
@@ -24,7 +26,8 @@ class ExactFit(Loss):
         """Any real targets; whether a network can meet them is checked with the data."""
 
     def value(self, F: Array, Y: Array, weight: Array) -> float:
-        return 0.0 if np.abs(F - Y).max() <= TOLERANCE * np.abs(Y).max() else math.inf
+        allowed = TOLERANCE * np.abs(Y - Y.mean(axis=0)).max() + ROUNDING * np.abs(Y).max()
+        return 0.0 if np.abs(F - Y).max() <= allowed else math.inf
 
     def gradient(self, F: Array, Y: Array, weight: Array) -> Array:
         """The direction to the targets; any vector is a subgradient where f = y."""

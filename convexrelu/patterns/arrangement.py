@@ -15,7 +15,9 @@ with V an orthonormal basis (the identity where the rank is full, so that intege
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -55,6 +57,11 @@ class Arrangement:
     def n_penalized(self) -> int:
         """The number p of leading coordinates that cost norm."""
         return self.basis.shape[1]
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of the data and the bias convention: what patterns belong to."""
+        return hashlib.blake2b(self.Z.tobytes() + self.bias.encode(), digest_size=16).hexdigest()
 
     def cost(self, U: Array) -> Array:
         """Norms |S u| (m,) of neurons U (m, k)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,11 +61,11 @@ def enumerate_arrangement(arrangement: Arrangement, limit: int = LIMIT) -> Patte
     """All patterns of an arrangement; cells are unchanged by scaling coordinates, so that is done first."""
     if arrangement.n_penalized == 0:
         none = np.zeros((0, len(arrangement.Z)), dtype=bool)
-        return Patterns(none, np.zeros(1, dtype=np.intp), np.zeros(0, dtype=np.intp), True, 0.0)
+        return Patterns(none, np.zeros(1, dtype=np.intp), np.zeros(0, dtype=np.intp), arrangement.key, True, 0.0)
     cells = enumerate_cells(arrangement.Z * equilibration(arrangement.Z), limit=limit)
-    everything = Patterns(cells.active, cells.facet_indptr, cells.facet_rows)
+    everything = Patterns(cells.active, cells.facet_indptr, cells.facet_rows, arrangement.key)
     some = everything.take(useful(arrangement, cells.active)[1])
-    return Patterns(some.active, some.facet_indptr, some.facet_rows, complete=True, resolution=cells.resolution)
+    return replace(some, complete=True, resolution=cells.resolution)
 
 
 def equilibration(Z: Array) -> Array:

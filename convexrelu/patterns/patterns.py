@@ -32,6 +32,8 @@ class Patterns:
     facet_indptr, facet_rows : int (P + 1,), int (F,)
         The samples whose hyperplanes bound the cone of pattern i are
         ``facet_rows[facet_indptr[i]:facet_indptr[i + 1]]``; the other samples' conditions follow from these.
+    key : str
+        `Arrangement.key` of the data and bias convention they are patterns of.
     complete : bool
         Whether every full-dimensional cell of the arrangement is listed, so that a program over these patterns
         has the optimum over all networks.
@@ -43,6 +45,7 @@ class Patterns:
     active: BoolArray
     facet_indptr: IntArray
     facet_rows: IntArray
+    key: str
     complete: bool = False
     resolution: float = math.inf
 
@@ -63,7 +66,19 @@ class Patterns:
         indptr = np.concatenate([[0], np.cumsum(counts)])
         within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts)
         rows = self.facet_rows[np.repeat(self.facet_indptr[:-1][index], counts) + within]
-        return Patterns(self.active[index], indptr, rows)
+        return Patterns(self.active[index], indptr, rows, self.key)
+
+    def union(self, other: Patterns) -> Patterns:
+        """These patterns and those of `other` that are not among them."""
+        both = np.packbits(np.vstack([self.active, other.active]), axis=1)
+        _, first = np.unique(both, axis=0, return_index=True)
+        extra = other.take(np.sort(first[first >= len(self)]) - len(self))
+        return Patterns(
+            np.vstack([self.active, extra.active]),
+            np.concatenate([self.facet_indptr, self.facet_indptr[-1] + extra.facet_indptr[1:]]),
+            np.concatenate([self.facet_rows, extra.facet_rows]),
+            self.key,
+        )
 
     @classmethod
     def from_active(cls, X: Any, active: Any, *, bias: str = "penalized") -> Patterns:
@@ -96,7 +111,7 @@ def patterns_of_cells(arrangement: Arrangement, active: BoolArray, interior: Arr
     active, keep = useful(arrangement, active)
     inside = None if interior is None else interior[keep]
     indptr, rows = cone_facets(arrangement.Z, active, inside)
-    return Patterns(active, indptr, rows)
+    return Patterns(active, indptr, rows, arrangement.key)
 
 
 def useful(arrangement: Arrangement, active: BoolArray) -> tuple[BoolArray, IntArray]:

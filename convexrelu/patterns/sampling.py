@@ -46,6 +46,7 @@ def sample_patterns(X: Any, n_patterns: int, *, bias: str = "penalized", random_
     X = check_matrix(X, "X")
     check_choice(bias, "bias", BIASES)
     count = check_count(n_patterns, "n_patterns")
+    check_count(random_state, "random_state", least=0)
     return sample_arrangement(arrange(X, bias), count, random_state)  # type: ignore[arg-type]
 
 
