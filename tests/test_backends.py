@@ -222,12 +222,16 @@ HOPELESS = {
 
 def backend_of(name):
     """Return a backend; "cvxpy" is a solver through cvxpy, to test the model that is built there."""
-    return find_solver("CLARABEL") if name == "cvxpy" else get_backend(name)
+    if name.startswith("cvxpy"):
+        return find_solver(name.removeprefix("cvxpy").strip() or "CLARABEL")
+    return get_backend(name)
 
 
 def takes(name, label, program):
-    supports = {spec.name: spec.supports for spec in SPECS}.get(name, frozenset(ProgramKind))
-    return program.kind in supports and not (name == "ecos" and label == "dense_quadratic")
+    supports = {spec.name: spec.supports for spec in SPECS}.get(name)
+    return program.kind in (supports or backend_of(name).supports) and not (
+        name == "ecos" and label == "dense_quadratic"
+    )
 
 
 def pairs(cases):
@@ -306,8 +310,14 @@ def test_backends_agree_on_random_programs(seed):
     for k in (1, 2):
         case = Case(random_program(rng, n, blocks, k))
         names = [name for name in (*REQUIRED, "cvxpy") if takes(name, "", case.program)]
-        values = [case.program.objective(backend_of(name).solve(case.program).x) for name in names]
         assert len(names) == (6 if k == 1 else 4)
+        values = []
+        for name in names:
+            solution = backend_of(name).solve(case.program)
+            values.append(case.program.objective(solution.x))
+            # Data up to 10 and duals up to 10 enter the absolute violations.
+            worst = max(violations(case.program, solution.x, solution.z).values())
+            assert worst <= 100 * TOLERANCE[name], (name, worst)
         # Relative gap 1e-9 asked; the primal residuals, times duals of size 10, may shift the value.
         assert np.ptp(values) <= 1e-7 * (1 + abs(values[0]))
 
@@ -329,12 +339,43 @@ def random_program(rng, n, blocks, k):
     return ConicProgram(P, q, A, np.append(y, np.zeros(A.shape[0] - n)), n, 2 * blocks, (k + 1,) * blocks)
 
 
+@pytest.mark.parametrize("factor", [2.0**-30, 1e-3, 1e5])
+@pytest.mark.parametrize("label", ["absolute_values", "group_lasso", "exponential_and_second_order"])
 @pytest.mark.parametrize("name", REQUIRED)
+def test_units_of_the_data_do_not_matter(name, label, factor):
+    program = SOLVABLE[label].program
+    if not takes(name, label, program):
+        return
+    # x -> factor x, objective -> factor^2 objective
+    scaled = replace(program, b=factor * program.b, q=factor * program.q)
+    solution = backend_of(name).solve(scaled)
+    assert solution.status is ConicStatus.SOLVED
+    value = scaled.objective(solution.x) / factor**2
+    assert value == pytest.approx(SOLVABLE[label].value, abs=TOLERANCE[name])
+    assert violations(scaled, solution.x, solution.z)["stationarity"] <= factor * TOLERANCE[name]
+
+
+def test_ecos_aims_lower_than_asked():
+    # The square root of a gap of 1e-11, not of 1e-9.
+    case = SOLVABLE["group_lasso"]
+    solution = get_backend("ecos").solve(case.program, tol=1e-9)
+    assert violations(case.program, solution.x, solution.z)["stationarity"] <= 4e-6
+
+
+def test_quadratic_term_through_a_cvxpy_solver_without_one():
+    case = SOLVABLE["dense_quadratic"]
+    solution = get_backend("ECOS_BB").solve(case.program)
+    assert case.program.objective(solution.x) == pytest.approx(case.value, abs=1e-8)
+    assert violations(case.program, solution.x, solution.z)["stationarity"] <= TOLERANCE["ecos"]
+
+
+@pytest.mark.parametrize("name", [*REQUIRED, "cvxpy"])
 def test_tighter_tolerance_is_passed_on(name):
     case = SOLVABLE["simplex_projection"]
-    loose, tight = (get_backend(name).solve(case.program, tol=tol) for tol in (1e-2, 1e-9))
+    loose, tight = (backend_of(name).solve(case.program, tol=tol) for tol in (1e-2, 1e-9))
     if name == "highs":  # an active-set method ends at the exact point either way
         assert loose.iterations <= tight.iterations
+        assert highs_module._settings(case.program, 1e-9, 4.0, None)["primal_feasibility_tolerance"] == 4e-9
     else:
         assert loose.iterations < tight.iterations
 
@@ -481,6 +522,13 @@ def test_time_limit_out_of_range(limit):
         get_backend("clarabel").solve(SOLVABLE["linear_program"].program, time_limit=limit)
 
 
+def test_flags_of_osqp_may_be_given_as_flags():
+    # OSQP itself keeps them as integers.
+    case = SOLVABLE["simplex_projection"]
+    solution = get_backend("osqp").solve(case.program, options={"polishing": False, "adaptive_rho": 1})
+    assert_optimal("osqp", case, solution)
+
+
 def test_options_become_plain_python_values():
     known = {"a": int, "b": float, "c": bool, "d": str, "e": list}
     given = {"a": np.int32(3), "b": np.float32(0.5), "c": np.int8(1), "d": np.str_("x"), "e": [1]}
@@ -506,7 +554,7 @@ except t.InvalidInputError:
 """
 
 
-@pytest.mark.parametrize("name", [*REQUIRED, "cvxpy"])
+@pytest.mark.parametrize("name", [*REQUIRED, "cvxpy", "cvxpy HIGHS"])
 def test_nothing_is_printed_unless_asked(name, request):
     # A process of its own: HiGHS prints its banner once per process, and C may print only on leaving.
     code = QUIET.format(tests=str(request.path.parent), name=name)
@@ -738,6 +786,20 @@ def test_bad_answer_of_osqp_is_not_called_solved(monkeypatch):
     assert solution.status is ConicStatus.INACCURATE
 
 
+@pytest.mark.parametrize("small", [1e-3, 1e-5, 1e-7, 1e-9, 1e-11])
+def test_highs_with_targets_of_very_different_sizes(small):
+    # In plain units its active-set method ends in a "solve error" at 1e-5.
+    rng = np.random.default_rng(5)
+    program = random_program(rng, 30, 40, 1)
+    b = program.b.copy()
+    b[0] = small
+    program = replace(program, b=b)
+    solution = get_backend("highs").solve(program)
+    assert solution.status is ConicStatus.SOLVED
+    # Data of size 10 and 1e-9 of it.
+    assert max(violations(program, solution.x, solution.z).values()) <= 1e-8
+
+
 def test_ecos_is_solved_only_within_the_tolerance_asked():
     native = {
         "x": np.zeros(1),
@@ -762,4 +824,4 @@ def test_interruption_is_passed_on():
         getModelStatus=lambda: SimpleNamespace(name="kInterrupt"), getInfo=lambda: None, getSolution=lambda: None
     )
     with pytest.raises(KeyboardInterrupt):
-        highs_module._solution(None, solver, program)
+        highs_module._solution(solver, program)
