@@ -142,6 +142,7 @@ class _Search:
     def __init__(self, Z: Array, nu: Array, p: int, target: float) -> None:
         k = Z.shape[1]
         self.Z, self.nu, self.p, self.target = Z, nu, p, target
+        self.radius = float(row_norms(Z[:, :p]).max(initial=0.0)) * (1 + 8 * k * EPS) if p < k else 0.0
         # A power of two, so that halving stays exact; on the faces of the cube |w[:p]| goes up to sqrt(p).
         reach = 1.000001 * self.radius * np.sqrt(p)
         self.bias_scale = float(2.0 ** np.ceil(np.log2(reach))) if reach > 0 else 0.0
