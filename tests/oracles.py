@@ -1,0 +1,224 @@
+"""Slow and obvious answers to compare with, in the original coordinates: no rank reduction, no facets, no package code.
+
+Letters: `X` (n, d) data, `A` (n, D) data of the arrangement (`X` or `[X 1]`), `D` (P, n) activation patterns, `nu` (n,) dual variable.
+"""
+
+import itertools
+import math
+from fractions import Fraction
+
+import cvxpy as cp
+import numpy as np
+from scipy.optimize import linprog, minimize, nnls
+
+# -- activation patterns ----------------------------------------------------------------------------------------------
+
+
+def hidden_data(X, bias):
+    """What a neuron sees: `X`, or `[X 1]` where there are hidden biases."""
+    X = np.asarray(X, dtype=float)
+    return X if bias == "none" else np.column_stack([X, np.ones(len(X))])
+
+
+def exact_patterns(A):
+    """Every full-dimensional cell of the arrangement of the rows of A, one row at a time: which signs can come next?
+
+    A side is open if a linear program finds a neuron with margin one on it; random neurons spare most of those programs.
+    Zero rows are off.
+    """
+    n = len(A)
+    moving = [i for i in range(n) if A[i].any()]
+    # The widest rows first would do as well; any order gives the same cells.
+    seen = np.random.default_rng(0).standard_normal((2000, A.shape[1])) @ A.T > 0
+    prefixes = [()]
+    for count, _ in enumerate(moving, start=1):
+        rows = moving[:count]
+        known = {tuple(row) for row in seen[:, rows].tolist()}
+        candidates = [(*prefix, bit) for prefix in prefixes for bit in (False, True)]
+        prefixes = [c for c in candidates if c in known or _has_interior(A[rows], c)]
+    patterns = np.zeros((len(prefixes), n), dtype=bool)
+    patterns[:, moving] = np.array(prefixes, dtype=bool).reshape(len(prefixes), len(moving))
+    return patterns
+
+
+def _has_interior(rows, bits):
+    signs = np.where(bits, 1.0, -1.0)[:, None]
+    answer = linprog(np.zeros(rows.shape[1]), A_ub=-signs * rows, b_ub=-np.ones(len(rows)), bounds=(None, None))
+    return answer.status == 0
+
+
+def sampled_patterns(A, n_directions=20_000, seed=0):
+    """Signs of very many random directions: misses cells that are too small to hit."""
+    return np.unique(np.random.default_rng(seed).standard_normal((n_directions, A.shape[1])) @ A.T > 0, axis=0)
+
+
+def count_in_general_position(n, r):
+    """Number of cells of n hyperplanes through the origin in general position in r dimensions (Cover, 1965)."""
+    return 2 * sum(math.comb(n - 1, k) for k in range(r))
+
+
+# -- the convex program -----------------------------------------------------------------------------------------------
+
+
+def convex_value(
+    X, y, weight_decay, *, bias="penalized", output_bias="none", skip="none", sample_weight=None, patterns=None
+):
+    """Optimal value of the program of theory A.1 by cvxpy and Clarabel; `weight_decay=None` is interpolation."""
+    X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
+    A = hidden_data(X, bias)
+    D = exact_patterns(A) if patterns is None else np.asarray(patterns)
+    # Unpenalised biases run away in the all-on cell (theory A.3): the free output bias is the same constant.
+    D = D[D.any(axis=1) & ~(D.all(axis=1) & (bias == "free"))]
+    p = A.shape[1] - (bias == "free")
+    price = 1.0 if weight_decay is None else weight_decay
+    fit, cost, constraints = np.zeros(len(X)), 0.0, []
+    for sign in (1.0, -1.0) if len(D) else ():
+        U = cp.Variable((len(D), A.shape[1]))
+        pre = U @ A.T
+        constraints.append(cp.multiply(2.0 * D - 1, pre) >= 0)
+        fit = fit + sign * cp.sum(cp.multiply(D.astype(float), pre), axis=0)
+        cost = cost + price * cp.sum(cp.norm(U[:, :p], 2, axis=1))
+    for kind, columns in ((skip, X), (output_bias, np.ones((len(X), 1)))):
+        if kind != "none":
+            beta = cp.Variable(columns.shape[1])
+            fit = fit + columns @ beta
+            cost = cost + (price / 2 * cp.sum_squares(beta) if kind == "penalized" else 0.0)
+    if weight_decay is None:
+        constraints.append(fit == y)
+    else:
+        weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+        cost = cost + 0.5 * cp.sum_squares(cp.multiply(np.sqrt(weight), fit - y))
+    program = cp.Problem(cp.Minimize(cost), constraints)
+    # Tighter than any comparison made with it; below 1e-10 Clarabel stalls on programs with many patterns.
+    program.solve(solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
+    return float(program.value)
+
+
+# -- gradient descent -------------------------------------------------------------------------------------------------
+
+
+def raw_objective(parts, X, y, weight_decay, bias, output_bias, skip, weight):
+    """The objective of design.md for weights (hidden, hidden_bias, output, A, c), and its gradient, written out."""
+    W, b, v, A, c = parts
+    pre = X @ W.T + b
+    features = np.maximum(pre, 0.0)
+    residual = features @ v + X @ A + c - y
+    g = weight * residual
+    back = g[:, None] * v * (pre > 0)
+    kinds = ("penalized", bias, "penalized", skip, output_bias)
+    gradients = [back.T @ X, back.sum(axis=0), features.T @ g, X.T @ g, np.array(g.sum())]
+    value = 0.5 * weight @ residual**2
+    for i, (kind, part) in enumerate(zip(kinds, parts, strict=True)):
+        if kind == "penalized":
+            value += 0.5 * weight_decay * np.sum(np.square(part))
+            gradients[i] = gradients[i] + weight_decay * part
+        if kind == "none":
+            gradients[i] = 0.0 * gradients[i]
+    return value, gradients
+
+
+def gradient_descent(
+    X, y, weight_decay, *, bias="penalized", output_bias="none", skip="none", sample_weight=None, widths=(4, 12), seeds=3
+):
+    """The best of several L-BFGS runs on the non-convex objective: an upper bound on the optimum, nothing more."""
+    X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
+    weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+    modes = (X, y, weight_decay, bias, output_bias, skip, weight)
+    runs = [_descend(modes, width, seed) for width, seed in itertools.product(widths, range(seeds))]
+    return min(runs)
+
+
+def _descend(modes, width, seed):
+    d = modes[0].shape[1]
+    shapes = [(width, d), (width,), (width,), (d,), ()]
+    splits = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
+
+    def unpack(flat):
+        return [part.reshape(shape) for part, shape in zip(np.split(flat, splits), shapes, strict=True)]
+
+    def function(flat):
+        value, gradients = raw_objective(unpack(flat), *modes)
+        return value, np.concatenate([np.ravel(g) for g in gradients])
+
+    rng = np.random.default_rng(seed)
+    parts = [rng.standard_normal(shape) for shape in shapes]
+    for i, kind in ((1, modes[3]), (3, modes[5]), (4, modes[4])):
+        if kind == "none":
+            parts[i] = np.zeros(shapes[i])
+    start = np.concatenate([np.ravel(part) for part in parts])
+    return float(minimize(function, start, jac=True, method="L-BFGS-B", options={"maxiter": 2000, "ftol": 1e-14}).fun)
+
+
+# -- the dual norm ----------------------------------------------------------------------------------------------------
+
+
+def dual_norm(X, nu, bias):
+    """The largest |nu . relu(X w + b)| over neurons of cost one, attained by a neuron that is evaluated here.
+
+    With a free bias sum(nu) must be zero; the best bias is then at a kink, so every sample is the origin once (theory A.3).
+    """
+    X, nu = np.asarray(X, dtype=float), np.asarray(nu, dtype=float)
+    if bias == "free":
+        return max(dual_norm(X - x, nu, "none") for x in X)
+    A = hidden_data(X, bias)
+    best = 0.0
+    for bits in exact_patterns(A):
+        K = np.where(bits, 1.0, -1.0)[:, None] * A
+        for sign in (1.0, -1.0):
+            # Moreau: g plus the best non-negative combination of the cone's normals is g's projection onto the cone.
+            g = sign * (nu * bits) @ A
+            w = g + K.T @ nnls(K.T, -g, maxiter=100 * len(A))[0]
+            best = max(best, correlation(A, nu, w))
+    return best
+
+
+def correlation(A, nu, w):
+    """|nu . relu(A w)| of the neuron w scaled to norm one."""
+    norm = np.linalg.norm(w)
+    return float(abs(nu @ np.maximum(A @ w, 0.0)) / norm) if norm > 0 else 0.0
+
+
+# -- exact arithmetic -------------------------------------------------------------------------------------------------
+
+
+def fractions(array):
+    """The entries of an array as exact rational numbers, in nested lists."""
+    array = np.asarray(array)
+    return [fractions(row) for row in array] if array.ndim else Fraction(float(array))
+
+
+def exact_objective(X, y, weight_decay, network, *, bias, output_bias, skip, sample_weight=None):
+    """The penalised objective of a network for one task in rational arithmetic: a true upper bound on the optimum."""
+    X, y = fractions(X), fractions(y)
+    W, b = fractions(network.hidden), fractions(network.hidden_bias)
+    v, A = fractions(network.output[:, 0]), fractions(network.skip[:, 0])
+    c = Fraction(float(network.output_bias[0]))
+    weight = fractions(np.ones(len(y)) if sample_weight is None else sample_weight)
+    loss = Fraction(0)
+    for x, target, s in zip(X, y, weight, strict=True):
+        f = c + sum((a * t for a, t in zip(A, x, strict=True)), Fraction(0))
+        for w, shift, out in zip(W, b, v, strict=True):
+            pre = shift + sum(p * t for p, t in zip(w, x, strict=True))
+            f += out * max(pre, Fraction(0))
+        loss += s * (f - target) ** 2 / 2
+    squares = sum(p**2 for w in W for p in w) + sum(out**2 for out in v)
+    squares += sum(shift**2 for shift in b) if bias == "penalized" else 0
+    squares += sum(a**2 for a in A) if skip == "penalized" else 0
+    squares += c**2 if output_bias == "penalized" else 0
+    return loss + Fraction(float(weight_decay)) * squares / 2
+
+
+def spline_slopes(x, y):
+    """Slopes (n-1,) of the piecewise linear interpolant of distinct sorted x, and its changes of slope (n-2,), exactly."""
+    x, y = fractions(x), fractions(y)
+    slopes = [(y[i + 1] - y[i]) / (x[i + 1] - x[i]) for i in range(len(x) - 1)]
+    return slopes, [slopes[i + 1] - slopes[i] for i in range(len(slopes) - 1)]
+
+
+def univariate_interpolation_value(x, y, skip):
+    """Least norm of a 1-D interpolant with free bias: theory D.1 (free skip) and D.2 (none), exactly."""
+    slopes, changes = spline_slopes(x, y)
+    variation = sum((abs(change) for change in changes), Fraction(0))
+    if skip == "free":
+        return variation
+    return max(variation, (variation + abs(slopes[0] + slopes[-1])) / 2)
