@@ -24,7 +24,7 @@ from convexrelu.linear_part import LinearPart, linear_part
 from convexrelu.losses import ExactFit, Loss, get_loss
 from convexrelu.network import Network
 from convexrelu.patterns.arrangement import Arrangement, arrange
-from convexrelu.pricing.dual_norm import DualNorm, dual_norm
+from convexrelu.pricing.dual_norm import DualNorm, best_neuron
 from convexrelu.validation import check_choice, check_matrix, check_number, check_sample_weight, check_targets
 
 MODES = ("none", "penalized", "free")
@@ -334,7 +334,7 @@ class TrainingProblem:
             raise InvalidInputError("`max_weight_decay` is for penalised problems; interpolation has no weight decay.")
         lam = math.inf
         for _ in range(200):
-            previous, lam = lam, dual_norm(self.arrangement, self._linear_residual(lam)).lower
+            previous, lam = lam, best_neuron(self.arrangement, self._linear_residual(lam))[0]
             if lam == 0 or not self.linear.penalized.shape[1] or abs(previous - lam) <= 1e-12 * lam:
                 break
         return lam

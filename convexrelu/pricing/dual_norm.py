@@ -15,10 +15,18 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from convexrelu.arrays import Array, frozen
+from convexrelu.arrays import EPS, Array, frozen, row_norms
 from convexrelu.patterns.arrangement import Arrangement
 from convexrelu.patterns.patterns import Patterns
-from convexrelu.pricing.rounding import bias_radius, evaluation_slack, reduction_slack, resolution_slack
+from convexrelu.pricing.bound import bound_dual_norm
+from convexrelu.pricing.rounding import (
+    activation_sizes,
+    bias_radius,
+    evaluation_slack,
+    reduction_slack,
+    resolution_slack,
+)
+from convexrelu.pricing.search import find_neurons
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +118,66 @@ def _correlation(arrangement: Arrangement, nu: Array, direction: Array) -> tuple
     return float(values[best]), frozen(u)
 
 
-def dual_norm(arrangement: Arrangement, nu: Array) -> DualNorm:
-    """Placeholder."""
-    raise NotImplementedError
+def dual_norm(
+    arrangement: Arrangement,
+    nu: Array,
+    *,
+    target: float | None = None,
+    max_boxes: int | None = None,
+    time_limit: float | None = None,
+    starts: Array | None = None,
+) -> DualNorm:
+    """Bound tau(nu) over all neurons by branch and bound.
+
+    Parameters
+    ----------
+    arrangement : Arrangement
+    nu : float64 (n, 1)
+        Orthogonal to the free columns up to rounding.
+    target : float, optional
+        Stop once the norm is proven to be at most this, or a neuron above it is met. Default: just above the best
+        neuron found.
+    max_boxes : int, optional
+        Budget; default `default_boxes(rank)`. When it is used up the bound holds but may be far from the norm.
+    time_limit : float, optional
+        Seconds.
+    starts : float64 (m, k), optional
+        Neurons known to be good.
+
+    Notes
+    -----
+    Cost grows exponentially with the rank of the data.
+    """
+    slack = reduction_slack(arrangement, nu)
+    if target is None:
+        target = 1.000_000_1 * best_neuron(arrangement, nu, starts)[0] + slack
+    inner = (target - slack) / arrangement.stretch
+    if inner <= 0 or not nu.any():
+        trivial = float(row_norms(nu) @ activation_sizes(arrangement)) * (1 + 4 * len(nu) * EPS)
+        return DualNorm(trivial, 0.0, frozen(np.zeros(arrangement.Z.shape[1])), "global")
+    found = bound_dual_norm(
+        arrangement.Z,
+        nu,
+        arrangement.n_penalized,
+        target=inner,
+        max_boxes=default_boxes(arrangement.Z.shape[1]) if max_boxes is None else max_boxes,
+        time_limit=time_limit,
+        starts=starts,
+    )
+    return DualNorm(found.upper * arrangement.stretch + slack, found.lower, found.neuron, "global")
+
+
+def default_boxes(rank: int) -> int:
+    """The default budget of a proof: generous where it can succeed, small where the rank makes it hopeless."""
+    return 20_000_000 if rank <= 8 else 100_000
+
+
+def best_neuron(arrangement: Arrangement, nu: Array, starts: Array | None = None, seed: int = 0) -> tuple[float, Array]:
+    """The largest correlation that a search finds, and its neuron of cost one: a lower bound on tau(nu)."""
+    Z, p = arrangement.Z, arrangement.n_penalized
+    if p == 0 or not nu.any():
+        return 0.0, np.zeros(Z.shape[1])
+    starts = np.zeros((0, Z.shape[1])) if starts is None else starts
+    rng = np.random.default_rng(seed)
+    found = find_neurons(Z, nu[:, 0], p, threshold=0.0, starts=starts, rng=rng, n_random=100 + 50 * Z.shape[1])
+    return (float(found.values[0]), found.neurons[0]) if len(found.values) else (0.0, np.zeros(Z.shape[1]))
