@@ -484,8 +484,10 @@ def test_option_of_the_wrong_type(name, value):
     ],
 )
 def test_value_out_of_range_is_refused_by_name(name, options):
-    with pytest.raises(InvalidInputError, match=next(iter(options))):
+    with pytest.raises(InvalidInputError, match=next(iter(options))) as caught:
         get_backend(name).solve(SOLVABLE["linear_program"].program, options=options)
+    # Said once: an error that is already ours is not wrapped in another.
+    assert not isinstance(caught.value.__cause__, InvalidInputError)
 
 
 @pytest.mark.parametrize("name", [*REQUIRED, "ECOS_BB"])
@@ -755,6 +757,9 @@ def test_kkt_error_sees_each_violation():
     # Feasible, stationary and of the right signs, but not complementary.
     slack = ConicProgram(None, vector(1), sparse([[-1]]), vector(0), 0, 1)
     assert kkt_error(slack, vector(1), vector(1)) == 0.5
+    # Nothing wrong but the sign of the slack, and nothing but that of the multiplier: 1 over 1 + 1.
+    assert kkt_error(replace(slack, q=vector(0)), vector(-1), vector(0)) == 0.5
+    assert kkt_error(replace(slack, q=vector(-1)), vector(0), vector(-1)) == 0.5
 
 
 # --- what solvers get wrong ------------------------------------------------------------------------------------------
