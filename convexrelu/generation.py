@@ -1,63 +1,230 @@
-"""Pattern generation: solve a program over few patterns, ask the dual variable for neurons that are missing, repeat.
+"""Pattern generation: improve a network, ask its dual variable for neurons that are missing, repeat; then prove.
 
 Letters: `nu` (n, 1) dual variable; a neuron is missing when |nu . relu(Z u)| exceeds the penalty at cost one.
+
+A *method* improves until its search finds no missing neuron, which proves nothing. The proof (`dual_norm`) may meet a neuron
+that the search missed; it goes back to the method.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from convexrelu.arrays import Array
-from convexrelu.backends.backend import Backend
+from convexrelu.arrays import EPS, Array
+from convexrelu.backends import Backend
 from convexrelu.backends.conic import ConicStatus
+from convexrelu.backends.native import Progress
+from convexrelu.backends.native import generate as native_generate
+from convexrelu.monitor import Monitor
+from convexrelu.native.bridge import iterate_of, reduced_problem, solution_of
+from convexrelu.native.reduced import Iterate
+from convexrelu.network import Network
 from convexrelu.patterns.patterns import Patterns, neuron_patterns
 from convexrelu.patterns.sampling import sample_arrangement
-from convexrelu.pricing.search import find_neurons
+from convexrelu.pricing.dual_norm import DualNorm, dual_norm
+from convexrelu.pricing.search import SearchResult, find_neurons
 from convexrelu.problem import TrainingProblem
 from convexrelu.program import Program
+from convexrelu.recovery import program_value
 from convexrelu.result import Solution
+
+# Shares of the tolerance: what the program over the generated patterns may leave, and what the proof may.
+PROGRAM_SHARE = 0.05
+PROOF_SHARE = 0.5
+# Boxes spent on a bound after a run was stopped: something honest to report, at next to no cost.
+LAST_BOXES = 2_000
+# Correlations are searched for with this relative accuracy at best; below it rounding shows.
+FINEST = 1e-10
+# How often an interpolation program without a solution gets four times the patterns.
+SAMPLING_ROUNDS = 5
+UNSOLVED = "the backend found no solution"
+
+
+class Method(Protocol):
+    """A way to solve the program over generated patterns."""
+
+    def run(self, start: Solution | None, extra: Array | None) -> Solution:
+        """Go on from `start`, add the neuron `extra` (k,) of cost one, improve until the search finds none missing."""
 
 
 @dataclass(frozen=True, eq=False)
-class Master:
-    """Solves programs over working patterns with a conic backend."""
+class Generated:
+    """The outcome: a point of the program, its dual variable nu (n, 1), and the proven bound on its dual norm.
 
-    backend: Backend
-    tol: float
-    options: Mapping[str, Any]
-    verbose: bool
-    time_limit: float | None
+    `converged` says that neither the search nor the proof met a missing neuron, whether or not the proof finished.
+    """
 
-    def solve(self, problem: TrainingProblem, patterns: Patterns) -> Solution | None:
-        """The program's solution, or None if the backend found none (an infeasible interpolation program, say)."""
-        program = Program(problem, patterns)
-        conic = program.conic()
+    solution: Solution
+    nu: Array
+    norm: DualNorm
+    converged: bool
+
+
+def generate(
+    problem: TrainingProblem, methods: Iterator[Method], tol: float, monitor: Monitor, max_boxes: int | None = None
+) -> Generated:
+    """Run a method and the proof in turns until nothing is missing or the monitor says stop.
+
+    When a missing neuron does not lower the objective the next of the `methods` takes over, and starts from what the last one
+    reached; when there is none left, that is the result.
+    """
+    threshold = problem.penalty * (1 + PROOF_SHARE * tol)
+    extra, start, value = None, None, np.inf
+    method = next(methods)
+    while True:
+        solution = method.run(start, extra)
+        monitor.lap("generate")
+        nu = problem.feasible_direction(solution.dual)
+        norm = _prove(problem, nu, solution.neurons, threshold, monitor, max_boxes)
+        monitor.lap("proof")
+        missing = norm.lower > threshold
+        stalled = not program_value(problem, solution) < value * (1 - EPS)
+        following = next(methods, None) if missing and stalled else method
+        if not missing or following is None or monitor.should_stop():
+            return Generated(solution, nu, norm, not missing and not monitor.should_stop())
+        start, extra, method, value = solution, norm.neuron, following, program_value(problem, solution)
+
+
+def _prove(
+    problem: TrainingProblem, nu: Array, starts: Array, threshold: float, monitor: Monitor, max_boxes: int | None
+) -> DualNorm:
+    """Bound the dual norm within the budget; with a token one if the run is being stopped, here or before."""
+    if not monitor.should_stop():
+        limit = monitor.seconds_left if np.isfinite(monitor.seconds_left) else None
+        try:
+            return dual_norm(
+                problem.arrangement, nu, target=threshold, max_boxes=max_boxes, time_limit=limit, starts=starts
+            )
+        except KeyboardInterrupt:
+            monitor.interrupted = True
+    return dual_norm(problem.arrangement, nu, target=threshold, max_boxes=LAST_BOXES, starts=starts)
+
+
+class NativeMethod:
+    """The native solver: neurons slide between cells instead of staying in theirs."""
+
+    def __init__(
+        self, problem: TrainingProblem, tol: float, seed: int, monitor: Monitor, warm_start: Network | None
+    ) -> None:
+        self.problem, self.tol, self.monitor = problem, max(PROGRAM_SHARE * tol, FINEST), monitor
+        self.rng = np.random.default_rng(seed)
+        self.reduced = reduced_problem(problem)
+        self.iterate: Iterate | None = None if warm_start is None else iterate_of(problem, warm_start)
+
+    def run(self, start: Solution | None, extra: Array | None) -> Solution:
+        """See `Method`; the state of the last run is the start of the next."""
+        found = native_generate(
+            self.reduced,
+            rng=self.rng,
+            tol=self.tol,
+            warm_start=self.iterate,
+            extra=None if start is None or extra is None else self._as_found(start, extra),
+            should_stop=self.monitor.should_stop,
+            callback=self._report,
+        )
+        self.monitor.interrupted |= found.interrupted
+        self.iterate = found.iterate
+        return solution_of(self.problem, found.iterate, found.nu)
+
+    def _report(self, progress: Progress) -> None:
+        self.monitor.report(progress.objective, progress.n_neurons)
+
+    def _as_found(self, start: Solution, neuron: Array) -> SearchResult:
+        """One neuron in the form of a search's findings."""
+        pre = self.problem.arrangement.Z @ neuron
+        value = float(start.dual[:, 0] @ np.maximum(pre, 0.0))
+        slopes = (pre > 0).astype(float)[None]
+        return SearchResult(neuron[None], np.array([np.sign(value)]), np.array([abs(value)]), slopes, abs(value))
+
+
+class ConicMethod:
+    """A conic backend: programs over all patterns found so far."""
+
+    def __init__(
+        self,
+        problem: TrainingProblem,
+        tol: float,
+        seed: int,
+        monitor: Monitor,
+        warm_start: Network | None,
+        backend: Backend,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.problem, self.monitor, self.backend, self.options = problem, monitor, backend, options
+        self.tol = tol
+        self.rng, self.seed = np.random.default_rng(seed), seed
+        arrangement = problem.arrangement
+        weights = np.zeros((0, problem.X.shape[1])), np.zeros(0)
+        if warm_start is not None:
+            weights = warm_start.hidden, warm_start.hidden_bias
+        self.patterns = neuron_patterns(arrangement, arrangement.from_weights(*weights))
+
+    def run(self, start: Solution | None, extra: Array | None) -> Solution:
+        """See `Method`."""
+        if start is not None:
+            self._add(neuron_patterns(self.problem.arrangement, start.neurons))
+        if extra is not None:
+            self._add(neuron_patterns(self.problem.arrangement, extra[None]))
+        solution = self._first_solution()
+        while not self.monitor.should_stop() and self._add(self._missing(solution)):
+            better = self._solve()
+            if better.message == UNSOLVED:
+                break
+            solution = better
+        return solution
+
+    def _first_solution(self) -> Solution:
+        """Of the program over the patterns so far; to meet targets it may need more, which are sampled."""
+        if self.problem.is_interpolation and not len(self.patterns):
+            self._sample(4 * len(self.problem.X))
+        solution = self._solve()
+        for _ in range(SAMPLING_ROUNDS):
+            if solution.message != UNSOLVED or not self.problem.is_interpolation:
+                break
+            self._sample(4 * len(self.patterns))
+            solution = self._solve()
+        return solution
+
+    def _sample(self, count: int) -> None:
+        self._add(sample_arrangement(self.problem.arrangement, count, self.seed))
+
+    def _add(self, patterns: Patterns) -> bool:
+        """Add patterns; whether any was new."""
+        known = len(self.patterns)
+        self.patterns = self.patterns.union(patterns)
+        return len(self.patterns) > known
+
+    def _solve(self) -> Solution:
+        """The program over the patterns so far; a solution with the message UNSOLVED if the backend finds none."""
+        program, left = Program(self.problem, self.patterns), self.monitor.seconds_left
         raw = self.backend.solve(
-            conic, tol=self.tol, options=self.options, verbose=self.verbose, time_limit=self.time_limit
+            program.conic(),
+            tol=min(0.01 * self.tol, 1e-8),
+            options=self.options,
+            time_limit=left if 0 < left < np.inf else None,
         )
         usable = raw.status in (ConicStatus.SOLVED, ConicStatus.INACCURATE, ConicStatus.LIMIT)
-        return program.recover(raw) if usable and np.isfinite(raw.x).all() and np.isfinite(raw.z).all() else None
+        if not usable or not (np.isfinite(raw.x).all() and np.isfinite(raw.z).all()):
+            return Solution.empty(self.problem, UNSOLVED)
+        solution = program.recover(raw)
+        count = int(np.sum(self.problem.arrangement.cost(solution.neurons) > 0))
+        self.monitor.report(program_value(self.problem, solution), count)
+        return solution
 
-
-def first_patterns(problem: TrainingProblem, warm: Array, seed: int) -> Patterns:
-    """Patterns to start from: those of the warm-start neurons, and enough random ones to meet any targets."""
-    count = 4 * len(problem.X) if problem.is_interpolation else 10
-    patterns = sample_arrangement(problem.arrangement, count, seed)
-    return neuron_patterns(problem.arrangement, warm).union(patterns) if len(warm) else patterns
-
-
-def missing_patterns(
-    problem: TrainingProblem, nu: Array, current: Array, threshold: float, rng: np.random.Generator
-) -> Patterns:
-    """Patterns of neurons that the search finds above `threshold`; empty if it finds none, which proves nothing."""
-    arrangement = problem.arrangement
-    costs = arrangement.cost(current)
-    starts = current[costs > 1e-6 * costs.max(initial=0.0)]
-    found = find_neurons(
-        arrangement.Z, nu[:, 0], arrangement.n_penalized, threshold=threshold, starts=starts, rng=rng
-    )
-    return neuron_patterns(arrangement, found.neurons)
+    def _missing(self, solution: Solution) -> Patterns:
+        """Patterns of the neurons that a search finds above the penalty."""
+        arrangement, nu = self.problem.arrangement, self.problem.feasible_direction(solution.dual)
+        cost = arrangement.cost(solution.neurons)
+        found = find_neurons(
+            arrangement.Z,
+            nu[:, 0],
+            arrangement.n_penalized,
+            threshold=self.problem.penalty * (1 + PROGRAM_SHARE * self.tol),
+            starts=solution.neurons[cost > 1e-6 * cost.max(initial=0.0)],
+            rng=self.rng,
+        )
+        return neuron_patterns(arrangement, found.neurons)

@@ -26,7 +26,7 @@ def network_of(problem: TrainingProblem, solution: Solution, tol: float) -> Netw
     Pruning is judged by the objective, not by a threshold: dropping neurons of norm 1e-7 can cost 1e-3 in the gap. For
     interpolation every candidate is first moved onto the targets.
     """
-    allowed = _value(problem, solution) * (1 + 0.01 * tol)
+    allowed = program_value(problem, solution) * (1 + 0.01 * tol)
     best = problem.linear_network()
     objective = problem.objective(best)
     for tolerance in TOLERANCES:
@@ -39,7 +39,7 @@ def network_of(problem: TrainingProblem, solution: Solution, tol: float) -> Netw
     return best
 
 
-def _value(problem: TrainingProblem, solution: Solution) -> float:
+def program_value(problem: TrainingProblem, solution: Solution) -> float:
     """The program's objective at the solution; for interpolation without regard to the targets it misses by rounding."""
     cost = float(problem.arrangement.cost(solution.neurons) @ row_norms(solution.outputs))
     cost += 0.5 * float(np.sum(solution.penalized**2))

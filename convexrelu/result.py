@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
+
+import numpy as np
 
 from convexrelu.arrays import Array
 from convexrelu.certificate import Certificate
 from convexrelu.network import Network
-from convexrelu.patterns.patterns import Patterns
+from convexrelu.patterns.patterns import Patterns, neuron_patterns
 from convexrelu.problem import TrainingProblem
 
 
@@ -64,6 +67,19 @@ class Solution:
     dual: Array
     message: str = ""
 
+    @classmethod
+    def empty(cls, problem: TrainingProblem, message: str) -> Solution:
+        """The point zero with the dual variable zero: what is left when a backend returns nothing."""
+        T = problem.Y.shape[1]
+        return cls(
+            neurons=np.zeros((0, problem.arrangement.Z.shape[1])),
+            outputs=np.zeros((0, T)),
+            free=np.zeros((problem.linear.free.shape[1], T)),
+            penalized=np.zeros((problem.linear.penalized.shape[1], T)),
+            dual=np.zeros_like(problem.Y),
+            message=message,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -75,8 +91,8 @@ class Result:
     certificate : Certificate
         Of exactly this network.
     status : Status
-    patterns : Patterns
-        Those of the last program.
+    given_patterns : Patterns or None
+        Those of the program, if they were given, sampled or enumerated.
     solution : Solution
         Of that program.
     problem : TrainingProblem
@@ -87,15 +103,22 @@ class Result:
     network: Network
     certificate: Certificate
     status: Status
-    patterns: Patterns
     solution: Solution
     problem: TrainingProblem
+    given_patterns: Patterns | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def objective(self) -> float:
         """The objective of the network."""
         return self.certificate.objective
+
+    @cached_property
+    def patterns(self) -> Patterns:
+        """The patterns of the program; of a generated one, those of its neurons."""
+        if self.given_patterns is not None:
+            return self.given_patterns
+        return neuron_patterns(self.problem.arrangement, self.solution.neurons)
 
     def __repr__(self) -> str:
         c = self.certificate

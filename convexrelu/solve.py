@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from dataclasses import replace
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from convexrelu.arrays import Array
-from convexrelu.backends import get_backend
+from convexrelu.backends import Backend, get_backend
 from convexrelu.certificate import Certificate, certificate
 from convexrelu.errors import InvalidInputError
+from convexrelu.generation import ConicMethod, Generated, Method, NativeMethod, generate
+from convexrelu.monitor import Monitor, State
+from convexrelu.native.bridge import is_native
 from convexrelu.network import Network
 from convexrelu.patterns.enumeration import enumerate_arrangement
 from convexrelu.patterns.patterns import Patterns
@@ -27,12 +28,16 @@ from convexrelu.validation import check_count, check_number
 
 def solve(
     problem: TrainingProblem,
-    patterns: str | int | Patterns = "enumerate",
-    backend: str = "clarabel",
+    patterns: str | int | Patterns = "generate",
+    backend: str = "native",
     tol: float = 1e-6,
     time_limit: float | None = None,
     random_state: int = 0,
     verbose: bool = False,
+    callback: Callable[[State], object] | None = None,
+    warm_start: Network | None = None,
+    max_iter: int | None = None,
+    max_boxes: int | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Result:
     """Train a two-layer ReLU network and certify the result.
@@ -40,18 +45,29 @@ def solve(
     Parameters
     ----------
     problem : TrainingProblem
-    patterns : {"enumerate"}, int or Patterns
-        The activation patterns of the convex program: all of them, that many sampled ones, or given ones.
-    backend : str, default "clarabel"
-        Who solves the program: see `available_backends`, or any solver installed in cvxpy by its name.
+    patterns : {"generate", "enumerate"}, int or Patterns
+        The activation patterns of the convex program: those its dual variable asks for (the default: the global optimum without
+        listing all patterns), all of them, that many sampled ones, or given ones.
+    backend : str, default "native"
+        Who solves the programs: the package's own solver, one of `available_backends`, or any solver installed in cvxpy by its
+        name. Programs that "native" does not take (given patterns, interpolation) go to "clarabel".
     tol : float in (0, 1), default 1e-6
         Relative gap to reach.
     time_limit : float, optional
-        Seconds, passed to the backend.
+        Seconds; the best network so far is returned with what can be proven of it.
     random_state : int, default 0
-        Seed of the sampled patterns.
+        Seed of the search and of sampled patterns: the same seed gives the same result, bit for bit (without a time limit).
     verbose : bool, default False
-        Whether the backend prints its progress.
+        Whether to print a line for each round (pattern generation), or the backend's own progress.
+    callback : callable, optional
+        Called with a `State` after each round of pattern generation; a true answer stops the run.
+    warm_start : Network, optional
+        Where pattern generation starts.
+    max_iter : int, optional
+        Rounds of pattern generation.
+    max_boxes : int, optional
+        Budget of the proof, in boxes of its branch and bound; by default 20 million up to rank 8 and 100,000 beyond, where a
+        proof is out of reach.
     options : mapping, optional
         Options of the backend by their native names.
 
@@ -73,8 +89,8 @@ def solve(
 
     Notes
     -----
-    The certificate is global when the patterns are complete. A program over p patterns of rank r has 2 p (r + 1) + n
-    variables.
+    Ctrl-C ends pattern generation with the best network so far. With given patterns the certificate is global when they are
+    complete; a program over p patterns of rank r has 2 p (r + 1) + n variables.
 
     References
     ----------
@@ -85,32 +101,97 @@ def solve(
     --------
     >>> import convexrelu as cr
     >>> problem = cr.TrainingProblem([[0.0], [1.0], [2.0]], [0.0, 1.0, 0.0], weight_decay=0.1)
-    >>> result = cr.solve(problem, patterns="enumerate")
+    >>> result = cr.solve(problem)
     >>> result.status, result.network.n_neurons
     (<Status.OPTIMAL: 'optimal'>, 2)
     """
-    check_arguments(problem, tol, time_limit)
-    solver = get_backend(backend)
-    clock = Clock()
+    check_arguments(problem, tol, time_limit, random_state, max_iter, max_boxes)
+    if warm_start is not None:
+        problem.objective(warm_start)
+    own_lines = verbose and _is(patterns, "generate")
+    monitor = Monitor(callback, own_lines, time_limit, max_iter)
+    if _is(patterns, "generate"):
+        methods = _methods(problem, backend, tol, random_state, monitor, warm_start, options)
+        return _generated(problem, generate(problem, methods, tol, monitor, max_boxes), tol, monitor)
     chosen = choose_patterns(problem, patterns, random_state)
-    clock.lap("patterns")
-    program = Program(problem, chosen)
+    monitor.lap("patterns")
+    solver = get_backend("clarabel" if backend == "native" else backend)
+    return _solved_over(problem, chosen, solver, tol, monitor, verbose, options)
+
+
+def _is(patterns: str | int | Patterns, word: str) -> bool:
+    return isinstance(patterns, str) and patterns == word
+
+
+def _methods(
+    problem: TrainingProblem,
+    backend: str,
+    tol: float,
+    seed: int,
+    monitor: Monitor,
+    warm_start: Network | None,
+    options: Mapping[str, Any] | None,
+) -> Iterator[Method]:
+    """The native solver where it is asked for and can; a conic backend otherwise, and where the native one is stuck."""
+    if backend == "native" and is_native(problem):
+        if options:
+            raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
+        yield NativeMethod(problem, tol, seed, monitor, warm_start)
+    solver = get_backend("clarabel" if backend == "native" else backend)
+    yield ConicMethod(problem, tol, seed, monitor, warm_start, solver, options)
+
+
+def _generated(problem: TrainingProblem, found: Generated, tol: float, monitor: Monitor) -> Result:
+    network = network_of(problem, found.solution, tol)
+    proof = certificate(problem, network, found.nu, found.norm)
+    status = judge(proof, tol, monitor)
+    if status is Status.FAILED and found.converged:
+        status = Status.UNPROVEN
+    monitor.lap("certificate")
+    return Result(network, proof, status, found.solution, problem, None, monitor.laps)
+
+
+def _solved_over(
+    problem: TrainingProblem,
+    patterns: Patterns,
+    solver: Backend,
+    tol: float,
+    monitor: Monitor,
+    verbose: bool,
+    options: Mapping[str, Any] | None,
+) -> Result:
+    """Solve the program over given patterns."""
+    program = Program(problem, patterns)
     conic = program.conic()
-    clock.lap("program")
-    # Two digits more than asked for: the gap also pays for the map back to a network.
-    raw = solver.solve(conic, tol=min(0.01 * tol, 1e-8), options=options, verbose=verbose, time_limit=time_limit)
-    clock.lap("backend")
-    solution = program.recover(raw) if np.isfinite(raw.x).all() else _nothing(problem, raw.message)
+    monitor.lap("program")
+    left = monitor.seconds_left
+    raw = solver.solve(
+        conic,
+        # Two digits more than asked for: the gap also pays for the map back to a network.
+        tol=min(0.01 * tol, 1e-8),
+        options=options,
+        verbose=verbose,
+        time_limit=max(left, 1e-3) if math.isfinite(left) else None,
+    )
+    monitor.lap("backend")
+    usable = np.isfinite(raw.x).all() and np.isfinite(raw.z).all()
+    solution = program.recover(raw) if usable else Solution.empty(problem, raw.message)
     network = network_of(problem, solution, tol)
-    proof = _certify_over(problem, chosen, network, solution.dual)
-    clock.lap("certificate")
-    limited = time_limit is not None and clock.total >= time_limit
-    status = judge(proof, tol, limited)
-    return Result(network, proof, status, chosen, solution, problem, clock.laps)
+    nu = problem.feasible_direction(solution.dual)
+    proof = certificate(problem, network, nu, dual_norm_over_patterns(problem.arrangement, patterns, nu))
+    monitor.lap("certificate")
+    return Result(network, proof, judge(proof, tol, monitor), solution, problem, patterns, monitor.laps)
 
 
-def check_arguments(problem: TrainingProblem, tol: float, time_limit: float | None) -> None:
-    """Raise InvalidInputError for a problem, a tolerance or a time limit that cannot be used."""
+def check_arguments(
+    problem: TrainingProblem,
+    tol: float,
+    time_limit: float | None,
+    random_state: int,
+    max_iter: int | None,
+    max_boxes: int | None,
+) -> None:
+    """Raise InvalidInputError for an argument that cannot be used."""
     if not isinstance(problem, TrainingProblem):
         raise InvalidInputError(
             f"`problem` must be a TrainingProblem, got {type(problem).__name__}; write TrainingProblem(X, Y, ...)."
@@ -119,6 +200,10 @@ def check_arguments(problem: TrainingProblem, tol: float, time_limit: float | No
         raise InvalidInputError(f"`tol` is a relative gap and must be below 1, got {tol!r}.")
     if time_limit is not None:
         check_number(time_limit, "time_limit", above=0.0)
+    check_count(random_state, "random_state", least=0)
+    for name, value in (("max_iter", max_iter), ("max_boxes", max_boxes)):
+        if value is not None:
+            check_count(value, name)
 
 
 def choose_patterns(problem: TrainingProblem, patterns: str | int | Patterns, random_state: int) -> Patterns:
@@ -130,52 +215,17 @@ def choose_patterns(problem: TrainingProblem, patterns: str | int | Patterns, ra
                 f"make them from the same `X` with bias={problem.bias!r}."
             )
         return patterns
-    if patterns == "enumerate":
+    if _is(patterns, "enumerate"):
         return enumerate_arrangement(problem.arrangement)
     if isinstance(patterns, str):
-        raise InvalidInputError(f"`patterns` must be 'enumerate', an int or a Patterns object, got {patterns!r}.")
+        raise InvalidInputError(f"`patterns` must be 'generate', 'enumerate', an int or a Patterns object, got {patterns!r}.")
     return sample_arrangement(problem.arrangement, check_count(patterns, "patterns"), random_state)
 
 
-def judge(proof: Certificate, tol: float, limited: bool = False) -> Status:
+def judge(proof: Certificate, tol: float, monitor: Monitor) -> Status:
     """The status that a certificate supports."""
     if proof.gap <= tol:
         return Status.OPTIMAL if proof.scope == "global" else Status.PATTERN_OPTIMAL
-    return Status.LIMIT if limited else Status.FAILED
-
-
-def _certify_over(problem: TrainingProblem, patterns: Patterns, network: Network, dual: Array) -> Certificate:
-    nu = problem.feasible_direction(dual)
-    return certificate(problem, network, nu, dual_norm_over_patterns(problem.arrangement, patterns, nu))
-
-
-def _nothing(problem: TrainingProblem, message: str) -> Solution:
-    """The point zero with the dual variable zero: what is left when a backend returns nothing."""
-    T = problem.Y.shape[1]
-    return Solution(
-        neurons=np.zeros((0, problem.arrangement.Z.shape[1])),
-        outputs=np.zeros((0, T)),
-        free=np.zeros((problem.linear.free.shape[1], T)),
-        penalized=np.zeros((problem.linear.penalized.shape[1], T)),
-        dual=np.zeros_like(problem.Y),
-        message=message,
-    )
-
-
-class Clock:
-    """Seconds since the last lap, by name."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._start = self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        """Add the time since the last lap to `name`."""
-        now = time.perf_counter()
-        self.laps[name] = self.laps.get(name, 0.0) + now - self._last
-        self._last = now
-
-    @property
-    def total(self) -> float:
-        """Seconds since the start."""
-        return time.perf_counter() - self._start
+    if monitor.interrupted:
+        return Status.INTERRUPTED
+    return Status.LIMIT if monitor.at_limit else Status.FAILED
