@@ -15,16 +15,18 @@ PACKAGE = ROOT / "convexrelu"
 
 # From the bottom up: a module may import from its own line and from lines above it in this list, never from below.
 LAYERS = (
-    ("errors", "arrays"),
+    ("errors", "arrays", "monitor"),
     ("validation",),
     ("patterns",),
     ("losses",),
-    ("network", "linear_part", "interpolation", "pricing", "native"),
+    ("network", "linear_part", "interpolation", "pricing"),
     ("problem",),
     ("certificate", "targets"),
     ("result",),
+    ("native",),
     ("backends",),
     ("program", "recovery"),
+    ("generation",),
     ("solve",),
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
