@@ -254,11 +254,16 @@ class _Search:
         nearest = np.clip(0.0, open_.C - open_.H, open_.C + open_.H)[:, : self.p]
         level = (self.target + (open_.x + self.slack) / row_norms(nearest)) * (1 + 16 * self.p * EPS)
         level = np.minimum(level, boxes.level[open_.box])
-        axis, divisible = relaxations.best_axis(boxes, open_.box, Z, t, r, FINEST * self.width)
+        finest = FINEST * self.width
+        relaxations.shrink(open_, self.slack, finest)
+        # What was cut off is bounded by the target.
+        self.closed = max(self.closed, self.target)
+        axis, divisible = relaxations.best_axis(boxes, open_, Z, t, r, finest)
         if not divisible.all():
             self.stuck = max(self.stuck, float(level[~divisible].max()))
         chosen = np.flatnonzero(divisible)
-        halves = halve(replace(boxes.part(open_.box[chosen]), level=level[chosen]), axis[chosen])
+        divided = replace(boxes, C=open_.C[chosen], H=open_.H[chosen], level=level[chosen])
+        halves = halve(divided, axis[chosen])
         # Whole sub-batches of equal size; each looks only at the samples that are undecided somewhere in it.
         pieces = -(-len(halves) // BATCH)
         return [halves.part(piece) for piece in np.array_split(np.arange(len(halves)), pieces)] if len(halves) else []

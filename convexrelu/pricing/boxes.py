@@ -84,16 +84,17 @@ class Relaxed:
     x: Array
     w: Array
     cost: Array
+    residual: Array
 
     def keep(self, chosen: BoolArray) -> None:
         """Drop the other boxes."""
         for f in fields(self):
             setattr(self, f.name, getattr(self, f.name)[chosen])
 
-    def improve(self, g: Array, found: tuple[Array, Array, Array]) -> None:
-        """Take another gradient and its (x, w, cost) where its excess is smaller."""
+    def improve(self, g: Array, found: tuple[Array, Array, Array, Array]) -> None:
+        """Take another gradient and its (x, w, cost, residual) where its excess is smaller."""
         better = found[0] < self.x
-        for name, new in zip(("g", "x", "w", "cost"), (g, *found), strict=True):
+        for name, new in zip(("g", "x", "w", "cost", "residual"), (g, *found), strict=True):
             getattr(self, name)[better] = new[better]
 
 
@@ -158,8 +159,8 @@ def relax(boxes: Boxes, t: Array, r: Array, target: float) -> Relaxed:
     g = positive_part + (boxes.fixed_negative + b @ side.rows[boxes.negative])
     cost = _norms(boxes.C[:, : side.p])
     every = np.arange(len(boxes))
-    out = Relaxed(every, boxes.C, boxes.H, q, positive_part, g, np.full(len(every), np.inf), boxes.C, cost)
-    out.x, out.w, out.cost = _excess(out, g, target, side.p)
+    out = Relaxed(every, boxes.C, boxes.H, q, positive_part, g, np.full(len(every), np.inf), boxes.C, cost, g)
+    out.x, out.w, out.cost, out.residual = _excess(out, g, target, side.p)
     return out
 
 
@@ -176,8 +177,8 @@ def _norms(A: Array) -> Array:
     return np.sqrt(np.einsum("ij,ij->i", A, A))
 
 
-def _excess(open_: Relaxed, g: Array, target: float, p: int, rounds: int = 2) -> tuple[Array, Array, Array]:
-    """(x, w, |w[:p]|): excess of q + g . w, and the direction that attains it approximately."""
+def _excess(open_: Relaxed, g: Array, target: float, p: int, rounds: int = 2) -> tuple[Array, Array, Array, Array]:
+    """(x, w, |w[:p]|, g - T e): excess of q + g . w, the direction that attains it approximately, what is left of g."""
     low, high = open_.C - open_.H, open_.C + open_.H
     cost = open_.cost
     for _ in range(rounds):
@@ -188,7 +189,7 @@ def _excess(open_: Relaxed, g: Array, target: float, p: int, rounds: int = 2) ->
     if p < g.shape[1]:
         w[:, p:] = np.where(g[:, p:] > 0, high[:, p:], low[:, p:])
     x = open_.q + np.einsum("ij,ij->i", residual, open_.C) + np.einsum("ij,ij->i", np.abs(residual), open_.H)
-    return x, w, cost
+    return x, w, cost, residual
 
 
 def refine(open_: Relaxed, boxes: Boxes, Z: Array, target: float) -> None:
@@ -209,12 +210,24 @@ def recall(open_: Relaxed, side: Side, target: float) -> None:
         open_.improve(g, _excess(open_, g, target, side.p))
 
 
-def best_axis(
-    boxes: Boxes, chosen: IntArray, Z: Array, t: Array, r: Array, finest: Array
-) -> tuple[IntArray, BoolArray]:
+def shrink(open_: Relaxed, slack: float, finest: Array) -> None:
+    """Cut off the parts of each box, in halves of halves, on which its own linear bound is negative.
+
+    At a distance d from the end of coordinate j that the bound prefers, the excess is down by d |residual_j|.
+    """
+    need = (open_.x + slack)[:, None]
+    drop = 2 * np.abs(open_.residual) * open_.H
+    halvings = np.floor(np.log2(np.maximum(drop, need) / need))
+    room = np.floor(np.log2(np.maximum(open_.H / np.maximum(finest, np.finfo(float).tiny), 1.0)))
+    H = open_.H * 2.0 ** -np.minimum(halvings, room)
+    open_.C = open_.C + np.sign(open_.residual) * (open_.H - H)
+    open_.H = H
+
+
+def best_axis(boxes: Boxes, open_: Relaxed, Z: Array, t: Array, r: Array, finest: Array) -> tuple[IntArray, BoolArray]:
     """Where to cut: the coordinate through which the undecided samples vary most; and whether it may still be cut."""
     index = np.concatenate([boxes.positive, boxes.negative])
-    H = boxes.H[chosen]
+    chosen, H = open_.box, open_.H
     undecided = (r[chosen] > np.abs(t[chosen])) * np.abs(boxes.side.v[index])
     score = (undecided @ np.abs(Z) + np.finfo(float).tiny) * H
     score[finest >= H] = -1.0
