@@ -11,6 +11,7 @@ from strategies import LEGAL_MODES, data, examples, interpolation_problems, kind
 
 import convexrelu as cr
 from convexrelu.errors import InvalidInputError, TooManyPatternsError, UnsupportedError
+from convexrelu.monitor import Monitor
 from convexrelu.patterns import neuron_patterns
 from convexrelu.result import Status
 from convexrelu.solve import judge
@@ -65,11 +66,13 @@ def instance(seed, modes, interpolation, max_n, max_d):
 def check_against_oracle(problem, backends):
     decay = None if problem.is_interpolation else problem.weight_decay
     value = oracles.convex_value(problem.X, problem.Y[:, 0], decay, **kinds_of(problem))
+    # The oracle is good to a few 1e-9 of its value (Clarabel at 1e-10, times the size of the multipliers), and where the
+    # optimum is zero to a few 1e-10 of the data.
+    slack = 2e-8 * value + 1e-9 * np.abs(problem.Y).max()
     for backend in backends:
         result = solve(problem, backend)
-        # The oracle is good to a few 1e-9 relative: Clarabel at 1e-10, times the size of the multipliers.
-        assert result.certificate.lower_bound <= value * (1 + 2e-8), backend
-        assert value * (1 - 2e-8) <= result.objective <= value * (1 + 1e-6), backend
+        assert result.certificate.lower_bound <= value + slack, backend
+        assert value - slack <= result.objective <= value * (1 + 1e-6) + slack, backend
         assert result.certificate.scope == "global"
         assert result.status is Status.OPTIMAL, backend
 
@@ -230,6 +233,7 @@ def test_more_patterns_never_raise_the_value(problem, few, more, seed):
 @examples(25)
 @given(st.one_of(problems(), interpolation_problems()))
 def test_the_network_costs_what_its_program_promised(problem):
+    assume(problem.Y.any())  # else a solver's 1e-10 is compared with zero
     result = solve(problem)
     u = result.solution
     features = np.maximum(u.neurons @ problem.arrangement.Z.T, 0.0).T
@@ -238,7 +242,7 @@ def test_the_network_costs_what_its_program_promised(problem):
     loss = 0.0 if problem.is_interpolation else problem.loss.value(fit, problem.Y, problem.sample_weight)
     promised = loss + problem.penalty * cost
     # The backend solves to 1e-8 and pruning may spend another 1e-8, relative to the numbers the backend sees.
-    assert abs(result.objective - promised) <= 1e-7 * max(promised, null_objective(problem))
+    assert abs(result.objective - promised) <= 1e-7 * max(promised, float(np.abs(problem.Y).max()))
     assert result.objective == problem.objective(result.network)
 
 
@@ -332,11 +336,9 @@ def test_univariate_interpolation_pays_for_slopes_without_skip():
 
 
 @pytest.mark.parametrize("factor", [1.01, 10.0, 1e4, 1e12])
-@pytest.mark.parametrize("modes", LEGAL_MODES, ids="-".join)
+@pytest.mark.parametrize("modes", [m for m in LEGAL_MODES if "penalized" not in m[1:]], ids="-".join)
 def test_above_the_largest_weight_decay_the_network_is_empty(modes, factor):
     bias, output_bias, skip = modes
-    if "penalized" in (output_bias, skip):
-        pytest.skip("the residual depends on the weight decay")
     rng = np.random.default_rng(7)
     X, y = rng.standard_normal((6, 2)), rng.standard_normal(6)
     columns = {"skip": X, "output_bias": np.ones((6, 1))}
@@ -469,18 +471,23 @@ def problem():
     return cr.TrainingProblem([[0.0], [1.0], [3.0]], [0.0, 1.0, 0.0], 0.1)
 
 
+def judged(proof, **limits):
+    return judge(proof, 1e-6, Monitor(**limits))
+
+
 def certificate(gap, scope):
     return cr.Certificate(1.0, 1.0 - gap, scope, np.zeros((1, 1)), 0.0)
 
 
 def test_status_is_judged_by_the_gap():
-    assert judge(certificate(1e-7, "global"), 1e-6) is Status.OPTIMAL
-    assert judge(certificate(1e-7, "patterns"), 1e-6) is Status.PATTERN_OPTIMAL
-    assert judge(certificate(1e-5, "global"), 1e-6) is Status.FAILED
-    assert judge(certificate(1e-5, "global"), 1e-6, limited=True) is Status.LIMIT
-    assert judge(certificate(1e-7, "global"), 1e-6, limited=True) is Status.OPTIMAL
-    assert judge(cr.Certificate(math.inf, 1.0, "global", np.zeros((1, 1)), 0.0), 1e-6) is Status.FAILED
-    assert judge(certificate(math.nan, "global"), 1e-6) is Status.FAILED
+    expired = {"time_limit": 1e-9}
+    assert judged(certificate(1e-7, "global")) is Status.OPTIMAL
+    assert judged(certificate(1e-7, "patterns")) is Status.PATTERN_OPTIMAL
+    assert judged(certificate(1e-5, "global")) is Status.FAILED
+    assert judged(certificate(1e-5, "global"), **expired) is Status.LIMIT
+    assert judged(certificate(1e-7, "global"), **expired) is Status.OPTIMAL
+    assert judged(cr.Certificate(math.inf, 1.0, "global", np.zeros((1, 1)), 0.0)) is Status.FAILED
+    assert judged(certificate(math.nan, "global")) is Status.FAILED
 
 
 def test_every_status_has_one_line_of_advice():
