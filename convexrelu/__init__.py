@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from convexrelu import errors as errors
     from convexrelu.backends import available_backends as available_backends
     from convexrelu.certificate import Certificate as Certificate
-    from convexrelu.certificate import certify as certify
+    from convexrelu.certify import certify as certify
     from convexrelu.network import Network as Network
     from convexrelu.patterns import Patterns as Patterns
     from convexrelu.patterns import enumerate_patterns as enumerate_patterns
@@ -46,7 +46,7 @@ _HOME = {
     "Status": "result",
     "TrainingProblem": "problem",
     "available_backends": "backends",
-    "certify": "certificate",
+    "certify": "certify",
     "enumerate_patterns": "patterns",
     "sample_patterns": "patterns",
     "solve": "solve",

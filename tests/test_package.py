@@ -28,6 +28,7 @@ LAYERS = (
     ("program", "recovery"),
     ("generation",),
     ("solve",),
+    ("certify",),
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 TOP = len(LAYERS)  # everything not named above, such as the command line
