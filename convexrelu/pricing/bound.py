@@ -39,7 +39,7 @@ from convexrelu.pricing import boxes as relaxations
 from convexrelu.pricing.boxes import FINEST, Boxes, Relaxed, first_boxes, halve
 from convexrelu.pricing.slopes import Side
 
-BATCH = 1024
+BATCH = 2048
 """Boxes per batch: large enough for matrix products, small enough for the cache and for folding in fixed samples."""
 
 OPEN_LIMIT = 200_000
@@ -167,12 +167,16 @@ class _Search:
         for side in sides:
             self._start(side, starts)
         open_ = [first_boxes(side, self.bias_scale, self._size(side)) for side in sides]
+        waiting = sum(map(len, open_))
         while open_ and not self._violated() and time.perf_counter() < deadline:
-            deep = sum(map(len, open_)) > OPEN_LIMIT
+            deep = waiting > OPEN_LIMIT
             at = len(open_) - 1 if deep else max(range(len(open_)), key=lambda i: open_[i].worst)
             if self.boxes + len(open_[at]) > max_boxes:
                 break
-            open_ += self._process(open_.pop(at))
+            waiting -= len(open_[at])
+            children = self._process(open_.pop(at))
+            waiting += sum(map(len, children))
+            open_ += children
         upper = max([self.closed, self.stuck, self.lower, *(boxes.worst for boxes in open_)])
         finished = not open_ and not self._violated() and self.stuck == 0
         return DualNormBound(upper, self.lower, frozen(self.neuron), self.boxes, finished)
@@ -192,7 +196,8 @@ class _Search:
         U = side.bounded(U / row_norms(U[:, : self.p])[:, None])
         self._record(side, U)
         for u in U[side.values(U) > PROMISING * self.target]:
-            self._record(side, side.climb(u))
+            if not side.knows(u):
+                self._record(side, side.climb(u))
 
     def _record(self, side: Side, U: Array) -> Array:
         """Keep the best of some neurons of cost one; returns their correlations."""

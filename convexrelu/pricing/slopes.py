@@ -113,6 +113,11 @@ class Side:
         scaled[..., self.p :] /= max(self.radius, np.finfo(float).tiny)
         return scaled
 
+    def knows(self, u: Array) -> bool:
+        """Whether a remembered maximiser lies along u, to nine digits of the cosine."""
+        direction = self._scaled(u)
+        return bool((self.pool.directions @ direction > (1 - 1e-9) * np.linalg.norm(direction)).any())
+
     def nearest(self, W: Array) -> Array:
         """The remembered vector N (m, k) of the maximiser nearest to each row of W."""
         return np.asarray(self.pool.sums[(self._scaled(W) @ self.pool.directions.T).argmax(axis=1)])
