@@ -71,7 +71,7 @@ def convex_value(
     D = D[D.any(axis=1) & ~(D.all(axis=1) & (bias == "free"))]
     p = A.shape[1] - (bias == "free")
     price = 1.0 if weight_decay is None else weight_decay
-    fit, cost, constraints = np.zeros(len(X)), 0.0, []
+    fit, cost, constraints = cp.Constant(np.zeros(len(X))), cp.Constant(0.0), []
     for sign in (1.0, -1.0) if len(D) else ():
         U = cp.Variable((len(D), A.shape[1]))
         pre = U @ A.T
