@@ -97,7 +97,7 @@ def _group(lines: Array, key: Array) -> IntArray:
     """Group number (r,) of each unit vector, numbered by first member: equal groups are equal vectors (or chains)."""
     order = np.argsort(key, kind="stable")
     near = np.diff(key[order]) <= PARALLEL
-    same = near & (np.abs(np.diff(lines[order], axis=0)).max(axis=1, initial=0.0) <= PARALLEL)
+    same = near & (row_norms(np.diff(lines[order], axis=0)) <= PARALLEL)
     if not same.any():
         return _greedy(lines) if near.any() else np.arange(len(lines))
     if (near & ~same).any():
@@ -112,7 +112,7 @@ def _greedy(lines: Array) -> IntArray:
     labels = np.full(len(lines), -1)
     for i, line in enumerate(lines):
         if labels[i] < 0:
-            labels[(labels < 0) & (np.abs(lines - line).max(axis=1) <= PARALLEL)] = i
+            labels[(labels < 0) & (row_norms(lines - line) <= PARALLEL)] = i
     return _by_first_member(labels)
 
 

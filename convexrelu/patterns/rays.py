@@ -26,6 +26,8 @@ from convexrelu.patterns.words import Words, bit_words, distinct_words, from_wor
 
 # Normals whose smallest singular value is below this are dependent: rounding leaves some 1e-15 of dependent ones.
 DEPENDENT = 1e-13
+# Error of a product N . v for every coordinate and unit of conditioning; see `_rays`.
+ROUNDING = 16 * EPS
 # Entries of the largest arrays of a chunk: some 30 MB.
 CHUNK = 4_000_000
 
@@ -110,7 +112,7 @@ def _rays(N: Array, subsets: IntArray) -> tuple[Array, Array, IntArray]:
     """Unit null vectors (R, k) of k-1 normals, tolerances (R,) for N . v, and the independent subsets (R, k-1).
 
     Rounded normals, and the factorisation, are those of normals moved by a few EPS; the null vector then turns by that
-    over the smallest singular value. 16 k EPS is some four times the sum of these errors.
+    over the smallest singular value. ROUNDING k is some four times the sum of these errors.
     """
     k = N.shape[1]
     if k == 3:
@@ -125,14 +127,28 @@ def _rays(N: Array, subsets: IntArray) -> tuple[Array, Array, IntArray]:
     ok = smallest > DEPENDENT
     if not ok.all():
         v, smallest, subsets = v[ok], smallest[ok], subsets[ok]
-    return v, 16 * k * EPS / smallest, subsets
+    return v, ROUNDING * k / smallest, subsets
 
 
 def _through(N: Array, v: Array, tol: Array, subsets: IntArray) -> tuple[Array, BoolArray]:
-    """Products N . v (R, m) and which hyperplanes count as passing through each ray."""
+    """Products N . v (R, m) and which hyperplanes count as passing through each ray; `tol` is lowered where it matters.
+
+    An error in v shows in N_j . v in proportion to the coefficients of N_j in terms of the k-1 normals: much less
+    than `tol` where two of them are nearly parallel and N_j is nearly parallel to the third. Only rays that seem
+    crowded are worth the coefficients; their `tol` becomes the largest tolerance that was used.
+    """
     product = v @ N.T
     through = np.abs(product) <= tol[:, None]
-    through[np.arange(len(v))[:, None], subsets] = True
+    own = np.arange(len(v))[:, None], subsets
+    through[own] = True
+    crowded = np.flatnonzero(through.sum(axis=1) >= N.shape[1])
+    step = max(1, CHUNK // (4 * N.size))
+    for part in (crowded[start : start + step] for start in range(0, len(crowded), step)):
+        coefficients = N @ np.linalg.pinv(N[subsets[part]])
+        fine = np.minimum(ROUNDING * N.shape[1] * (1 + np.abs(coefficients).sum(axis=2)), tol[part, None])
+        through[part] &= np.abs(product[part]) <= fine
+        through[own] = True
+        tol[part] = np.max(fine, axis=1, where=through[part], initial=0.0)
     return product, through
 
 
@@ -263,7 +279,7 @@ def _around_crowded(found: _Found, v: Array, tol: Array, through: BoolArray) -> 
 def _refined(N: Array, T: IntArray, v: Array, tol: float) -> tuple[Array, float]:
     """The ray from all its hyperplanes at once, with a smaller tolerance, if the same ones pass through it."""
     _, singular, Vt = np.linalg.svd(N[T], full_matrices=False)
-    better = 16 * N.shape[1] * EPS / max(float(singular[-2]), DEPENDENT)
+    better = ROUNDING * N.shape[1] / max(float(singular[-2]), DEPENDENT)
     product = N @ Vt[-1]
     if better < tol and np.array_equal(np.flatnonzero(np.abs(product) <= better), T):
         return Vt[-1], better
