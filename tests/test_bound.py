@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convexrelu.errors import InvalidInputError, UnsupportedError
-from convexrelu.pricing import bound
+from convexrelu.pricing import bound, boxes
 from convexrelu.pricing.bound import bound_dual_norm
-from convexrelu.pricing.slopes import shortest_sum
+from convexrelu.pricing.slopes import Side, shortest_sum
 from tests.strategies import data, examples, vectors
 
 ROUNDING = 1e-12  # the oracle below sums at most 6 products of 3 terms: a few units of 1e-16, with room
@@ -150,6 +150,68 @@ def test_no_random_neuron_exceeds_the_bound(free):
     U /= np.linalg.norm(U[:, :4], axis=1)[:, None]
     assert correlations(Z, nu, U).max() <= result.upper
     assert tau < 1.1 * correlations(Z, nu, U).max()  # 100 000 directions in rank 4 come within 10 %
+
+
+def relaxed_boxes(seed, free, target):
+    """A batch of boxes, bounded in every way there is one after the other, and points (200, boxes, k) in them."""
+    rng = np.random.default_rng(seed)
+    Z, nu = gaussian_instance(30, 3, seed, free)
+    radius = np.linalg.norm(Z[:, :3], axis=1).max() if free else 0.0
+    side = Side.of(Z, nu, 3, radius)
+    side.climb(rng.standard_normal(Z.shape[1]))
+    batch = boxes.first_boxes(side, 16.0, np.inf)
+    for _ in range(4):
+        batch = boxes.halve(batch, rng.integers(0, Z.shape[1], len(batch)))
+    batch = batch.part(slice(100, 400))
+    corners = rng.choice([-1.0, 1.0], (200, *batch.C.shape)) * rng.uniform(0, 1, (200, *batch.C.shape)) ** 0.2
+    W = batch.C + batch.H * corners
+    batch, rows, t, r = boxes.intervals(batch)
+    open_ = boxes.relax(batch, t, r, target)
+    yield side, open_, W
+    boxes.refine(open_, batch, rows, target)
+    yield side, open_, W
+    boxes.recall(open_, side, target)
+    yield side, open_, W
+
+
+def correlation_at(side, W):
+    """h at points of any leading shape."""
+    return np.maximum(W @ side.Z.T, 0.0) @ side.v
+
+
+@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_linear_bounds_hold_at_every_stage(seed, free):
+    target = 6.0
+    for side, open_, W in relaxed_boxes(seed, free, target):
+        h = correlation_at(side, W)
+        linear = open_.q + np.einsum("sbk,bk->sb", W, open_.g)
+        assert np.all(h <= linear + 1e-11)  # sums of 30 products of size up to 100
+        assert np.all(linear - target * np.linalg.norm(W[..., :3], axis=2) <= open_.x + 1e-11)
+
+
+@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_cut_off_a_box_is_below_the_target(seed, free):
+    target = 1.5  # low enough that boxes stay open
+    *_, (_, open_, W) = relaxed_boxes(seed, free, target)
+    still = open_.x > 0
+    open_.keep(still)
+    W, whole = W[:, still], open_.H.copy()
+    boxes.shrink(open_, 0.0, np.full(W.shape[2], boxes.FINEST))
+    outside = (np.abs(W - open_.C) > open_.H * (1 + 1e-12)).any(axis=2)
+    assert outside.any()
+    assert np.all(whole >= open_.H)
+    linear = open_.q + np.einsum("sbk,bk->sb", W, open_.g)
+    # The linear bound itself is below the target there, not only the correlation.
+    assert np.all((linear - target * np.linalg.norm(W[..., :3], axis=2))[outside] <= 1e-11)
+
+
+def test_a_target_met_exactly_is_not_called_proven():
+    result = bound_dual_norm(np.array([[3.0]]), np.array([1.0]), 1, target=3.0, max_boxes=100)
+    assert not result.finished  # within rounding of the target: neither above nor below it
+    assert result.upper >= 3.0
+    assert result.upper <= 3.0 * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))
