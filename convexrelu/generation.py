@@ -16,7 +16,6 @@ import numpy as np
 
 from convexrelu.arrays import EPS, Array
 from convexrelu.backends import Backend
-from convexrelu.backends.conic import ConicStatus
 from convexrelu.backends.native import Progress
 from convexrelu.backends.native import generate as native_generate
 from convexrelu.monitor import Monitor
@@ -41,7 +40,6 @@ LAST_BOXES = 2_000
 FINEST = 1e-10
 # How often an interpolation program without a solution gets four times the patterns.
 SAMPLING_ROUNDS = 5
-UNSOLVED = "the backend found no solution"
 
 
 class Method(Protocol):
@@ -160,6 +158,7 @@ class ConicMethod:
     ) -> None:
         self.problem, self.monitor, self.backend, self.options = problem, monitor, backend, options
         self.tol = tol
+        self.size: float | None = None
         self.rng, self.seed = np.random.default_rng(seed), seed
         arrangement = problem.arrangement
         weights = np.zeros((0, problem.X.shape[1])), np.zeros(0)
@@ -176,7 +175,7 @@ class ConicMethod:
         solution = self._first_solution()
         while not self.monitor.should_stop() and self._add(self._missing(solution)):
             better = self._solve()
-            if better.message == UNSOLVED:
+            if not better.neurons.size:
                 break
             solution = better
         return solution
@@ -187,7 +186,7 @@ class ConicMethod:
             self._sample(4 * len(self.problem.X))
         solution = self._solve()
         for _ in range(SAMPLING_ROUNDS):
-            if solution.message != UNSOLVED or not self.problem.is_interpolation:
+            if solution.neurons.size or not self.problem.is_interpolation:
                 break
             self._sample(4 * len(self.patterns))
             solution = self._solve()
@@ -203,20 +202,14 @@ class ConicMethod:
         return len(self.patterns) > known
 
     def _solve(self) -> Solution:
-        """The program over the patterns so far; a solution with the message UNSOLVED if the backend finds none."""
-        program, left = Program(self.problem, self.patterns), self.monitor.seconds_left
-        raw = self.backend.solve(
-            program.conic(),
-            tol=min(0.01 * self.tol, 1e-8),
-            options=self.options,
-            time_limit=left if 0 < left < np.inf else None,
-        )
-        usable = raw.status in (ConicStatus.SOLVED, ConicStatus.INACCURATE, ConicStatus.LIMIT)
-        if not usable or not (np.isfinite(raw.x).all() and np.isfinite(raw.z).all()):
-            return Solution.empty(self.problem, UNSOLVED)
-        solution = program.recover(raw)
-        count = int(np.sum(self.problem.arrangement.cost(solution.neurons) > 0))
-        self.monitor.report(program_value(self.problem, solution), count)
+        """The program over the patterns so far."""
+        program = Program(self.problem, self.patterns)
+        tol = min(0.01 * self.tol, 1e-8)
+        solution = program.solve(self.backend, tol, self.options, False, self.monitor.seconds_left, self.size)
+        if solution.neurons.size:
+            value = program_value(self.problem, solution)
+            self.size = value or None
+            self.monitor.report(value, int(np.sum(self.problem.arrangement.cost(solution.neurons) > 0)))
         return solution
 
     def _missing(self, solution: Solution) -> Patterns:

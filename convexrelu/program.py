@@ -7,25 +7,37 @@ Letters: `Z` (n, k) reduced data, `D` (P, n) patterns, `u_b` (k,) block b: one p
     subject to  f = sum_b sign_b D_b Z u_b + Qf beta_f + Qp beta_p,   K_b u_b >= 0 on the facets of cone b
 
 (Pilanci and Ergen, ICML 2020, equation (8).) The cone form has the variables (u, t, beta_f, beta_p, f, a) with t_b >= |u_b[:p]|
-and the loss's own auxiliary variables a.
+and the loss's own auxiliary variables a; its rows are, in the order of the cones: the fit, the loss's equations, half-lines
+for |u| where p = 1, the facets, the loss's inequalities, balls for |u| where p > 1, the loss's exponential cones.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
-from convexrelu.backends.conic import ConicProgram, ConicSolution
+from convexrelu.backends.backend import Backend
+from convexrelu.backends.conic import ConicProgram, ConicSolution, ConicStatus
+from convexrelu.backends.scaling import Scaling
 from convexrelu.errors import UnsupportedError
 from convexrelu.losses import LossCone
+from convexrelu.patterns.enumeration import equilibration
 from convexrelu.patterns.patterns import Patterns
 from convexrelu.problem import TrainingProblem
 from convexrelu.result import Solution
+
+# Groups of variables, in order.
+BLOCKS, NORMS, FREE, PENALIZED, FIT, AUXILIARY = range(6)
+# An answer that failed to converge is still a point to certify; one that says "infeasible" is not.
+USABLE = (ConicStatus.SOLVED, ConicStatus.INACCURATE, ConicStatus.LIMIT)
+Rows = tuple[sp.csc_array, Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,110 +63,178 @@ class Program:
         index = np.flatnonzero(~_redundant(self.problem, self.patterns.active))
         return np.concatenate([index, index]), np.repeat([1.0, -1.0], len(index))
 
+    @cached_property
     def conic(self) -> ConicProgram:
         """The program in the form backends take; cost proportional to its non-zeros."""
-        problem, loss = self.problem, self._loss_cone
-        n_blocks, k = len(self.blocks[0]), problem.arrangement.Z.shape[1]
-        n, n_aux = len(problem.X), len(loss.auxiliary)
-        Qf, Qp = problem.linear.free, problem.linear.penalized
-        widths = [n_blocks * k, n_blocks, Qf.shape[1], Qp.shape[1], n, n_aux]
-        zero, nonneg, exponential = _split(loss)
-        norm_rows, second_order = self._norm_rows(widths)
-        fit = _rows(widths, {0: self._features(), 2: Qf, 3: Qp, 4: -sp.eye_array(n)})
-        cones = _rows(widths, {0: -self._facets()})
-        parts = [(fit, np.zeros(n)), _loss_rows(widths, loss, zero), (cones, np.zeros(cones.shape[0]))]
-        parts.append(_loss_rows(widths, loss, nonneg))
-        if second_order:
-            parts += [(norm_rows, np.zeros(norm_rows.shape[0]))]
-        else:
-            parts.insert(2, (norm_rows, np.zeros(norm_rows.shape[0])))
-        parts.append(_loss_rows(widths, loss, exponential))
-        A = sp.csc_array(sp.vstack([rows for rows, _ in parts]))
-        n_nonneg = cones.shape[0] + loss.n_nonneg + (0 if second_order else norm_rows.shape[0])
-        offsets = np.cumsum([0, *widths])
-        q = np.zeros(offsets[-1])
-        q[offsets[1] : offsets[2]] = problem.penalty
-        q[offsets[4] :] = np.concatenate([loss.linear, loss.auxiliary])
-        diagonal = np.zeros(offsets[-1])
-        diagonal[offsets[3] : offsets[4]] = problem.penalty
-        diagonal[offsets[4] : offsets[5]] = loss.quadratic
+        groups, loss = self._groups, self._loss
+        heights = [rows.shape[0] for rows, _ in groups]
+        penalty = self.problem.penalty
         return ConicProgram(
-            P=sp.csc_array(sp.diags_array(diagonal)),
-            q=q,
-            A=A,
-            b=np.concatenate([rhs for _, rhs in parts]),
-            n_zero=n + loss.n_zero,
-            n_nonneg=n_nonneg,
-            second_order=second_order,
+            P=sp.csc_array(sp.diags_array(self._spread([0, 0, 0, penalty, loss.quadratic, 0]))),
+            q=self._spread([0, penalty, 0, 0, loss.linear, loss.auxiliary]),
+            A=sp.csc_array(sp.vstack([rows for rows, _ in groups])),
+            b=np.concatenate([rhs for _, rhs in groups]),
+            n_zero=sum(heights[:2]),
+            n_nonneg=sum(heights[2:5]),
+            second_order=() if self._is_line else (self._p + 1,) * len(self.blocks[0]),
             n_exponential=loss.n_exponential,
         )
+
+    def scaling(self, objective: float | None = None) -> Scaling:
+        """Units in which data and targets are about one.
+
+        Parameters
+        ----------
+        objective : float, optional
+            The unit of the objective; by default what predicting zero costs. A small optimum needs a small unit.
+        """
+        fit = self.problem.loss.unit(self._targets)
+        columns = equilibration(self.problem.arrangement.Z)
+        norm = fit * float(columns[: self._p].max(initial=0.0)) or 1.0
+        free, penalized = (fit * equilibration(Q) for Q in (self.problem.linear.free, self.problem.linear.penalized))
+        blocks = np.tile(fit * columns, len(self.blocks[0]))
+        factors = [1 / fit, 1 / fit, 1 / norm, 1 / fit, 1.0, 1 / norm, 1.0]
+        return Scaling(
+            unknowns=self._spread([blocks, norm, free, penalized, fit, 1.0]),
+            rows=np.repeat(factors, [rows.shape[0] for rows, _ in self._groups]),
+            objective=(self._value_of_zero or norm * self.problem.penalty) if objective is None else objective,
+        )
+
+    def solve(
+        self,
+        backend: Backend,
+        tol: float,
+        options: Mapping[str, Any] | None = None,
+        verbose: bool = False,
+        seconds: float = math.inf,
+        size: float | None = None,
+    ) -> Solution:
+        """Solve with a backend; the empty solution, with its message, where it returns nothing usable."""
+        scaling = self.scaling(size)
+        limit = max(seconds, 1e-3) if math.isfinite(seconds) else None
+        scaled = scaling.apply(self.conic)
+        raw = backend.solve(scaled, tol=tol, options=options, verbose=verbose, time_limit=limit)
+        usable = raw.status in USABLE and np.isfinite(raw.x).all() and np.isfinite(raw.z).all()
+        return self.recover(scaling.undo(raw)) if usable else Solution.empty(self.problem, raw.message)
+
+    def recover(self, raw: ConicSolution) -> Solution:
+        """Block weights, linear part and dual variable of a backend's answer."""
+        u, _, free, penalized, _, _ = np.split(raw.x, np.cumsum(self._widths)[:-1])
+        return Solution(
+            neurons=u.reshape(len(self.blocks[0]), -1),
+            outputs=self.blocks[1][:, None],
+            free=free[:, None] + self._shift,
+            penalized=penalized[:, None],
+            # The fit rows read fit - f = 0, so their multiplier is dL/df, and nu = -dL/df.
+            dual=-raw.z[: len(self.problem.X), None],
+            message=raw.message,
+        )
+
+    # -- what the cone form is made of ------------------------------------------------------------------------------
+
+    @property
+    def _p(self) -> int:
+        return self.problem.arrangement.n_penalized
+
+    @property
+    def _is_line(self) -> bool:
+        """Whether |u[:p]| is an absolute value, so that the program has no second-order cones."""
+        return self._p == 1
 
     @cached_property
     def _shift(self) -> Array:
         """Coefficients (q, 1) of the free columns fitted to the targets: solvers see what is left, around zero."""
         return self.problem.linear_coefficients(math.inf)[0]
 
-    def recover(self, raw: ConicSolution) -> Solution:
-        """Block weights, linear part and dual variable of a backend's answer."""
-        k, n_blocks = self.problem.arrangement.Z.shape[1], len(self.blocks[0])
-        q, qp = self.problem.linear.free.shape[1], self.problem.linear.penalized.shape[1]
-        start = n_blocks * (k + 1)
-        return Solution(
-            neurons=raw.x[: n_blocks * k].reshape(n_blocks, k),
-            outputs=self.blocks[1][:, None],
-            free=raw.x[start : start + q, None] + self._shift,
-            penalized=raw.x[start + q : start + q + qp, None],
-            # The fit rows read fit - f = 0, so their multiplier is dL/df, and nu = -dL/df.
-            dual=-raw.z[: len(self.problem.X), None],
-            message=raw.message,
-        )
+    @cached_property
+    def _targets(self) -> Array:
+        # Every loss so far is one of f - y, so moving both changes nothing.
+        return self.problem.Y - self.problem.linear.free @ self._shift
 
     @cached_property
-    def _loss_cone(self) -> LossCone:
-        # Every loss so far is one of f - y, so moving both changes nothing.
-        targets = self.problem.Y - self.problem.linear.free @ self._shift
-        return self.problem.loss.cone_form(targets, self.problem.sample_weight)
+    def _loss(self) -> LossCone:
+        return self.problem.loss.cone_form(self._targets, self.problem.sample_weight)
+
+    @property
+    def _value_of_zero(self) -> float:
+        value = self.problem.loss.value(np.zeros_like(self._targets), self._targets, self.problem.sample_weight)
+        return value if math.isfinite(value) else 0.0
+
+    @cached_property
+    def _widths(self) -> list[int]:
+        """Number of variables in each group."""
+        n_blocks, (n, k) = len(self.blocks[0]), self.problem.arrangement.Z.shape
+        linear = self.problem.linear
+        return [n_blocks * k, n_blocks, linear.free.shape[1], linear.penalized.shape[1], n, len(self._loss.auxiliary)]
+
+    def _spread(self, values: Sequence[Array | float]) -> Array:
+        """One value per variable from one value, or array, per group."""
+        return np.concatenate([np.broadcast_to(v, width) for v, width in zip(values, self._widths, strict=True)])
+
+    def _rows(self, parts: dict[int, Array | sp.sparray], rhs: Array | None = None) -> Rows:
+        """Rows over all variables from the given groups of columns; the other groups are zero."""
+        height = next(iter(parts.values())).shape[0]
+        blocks = [sp.csc_array(parts.get(i, sp.csc_array((height, width)))) for i, width in enumerate(self._widths)]
+        return sp.csc_array(sp.hstack(blocks)), np.zeros(height) if rhs is None else rhs
+
+    @cached_property
+    def _groups(self) -> list[Rows]:
+        """All rows in the order of their cones."""
+        loss, linear = self._loss, self.problem.linear
+        n_zero, n_inequalities = loss.n_zero, loss.n_zero + loss.n_nonneg
+        fit = {BLOCKS: self._features(), FREE: linear.free, PENALIZED: linear.penalized}
+        norms = self._norm_rows()
+        nothing = self._rows({FIT: sp.csc_array((0, self._widths[FIT]))})
+        return [
+            self._rows({**fit, FIT: -sp.eye_array(self._widths[FIT])}),
+            self._loss_rows(slice(0, n_zero)),
+            norms if self._is_line else nothing,
+            self._rows({BLOCKS: -self._facets()}),
+            self._loss_rows(slice(n_zero, n_inequalities)),
+            nothing if self._is_line else norms,
+            self._loss_rows(slice(n_inequalities, None)),
+        ]
+
+    def _loss_rows(self, part: slice) -> Rows:
+        loss = self._loss
+        rows = {FIT: loss.fit_rows.tocsr()[part], AUXILIARY: loss.auxiliary_rows.tocsr()[part]}
+        return self._rows(rows, loss.rhs[part])
 
     def _features(self) -> sp.csc_array:
         """The matrix (n, n_blocks k) of u -> sum_b sign_b D_b Z u_b."""
         index, sign = self.blocks
         Z = self.problem.arrangement.Z
         block, sample = np.nonzero(self.patterns.active[index])
-        columns = block[:, None] * Z.shape[1] + np.arange(Z.shape[1])
-        data = sign[block, None] * Z[sample]
-        rows = np.broadcast_to(sample[:, None], columns.shape)
-        shape = (len(Z), len(index) * Z.shape[1])
-        return sp.csc_array((data.ravel(), (rows.ravel(), columns.ravel())), shape=shape)
+        return _block_rows(sample, block, sign[block, None] * Z[sample], (len(Z), len(index)))
 
     def _facets(self) -> sp.csc_array:
-        """The matrix of u -> K_b u_b on the facets of every block."""
-        index, _ = self.blocks
-        some = self.patterns.take(index)
+        """The matrix of u -> K_b u_b on the facets of every block; rows have length one in the scaled coordinates."""
+        some = self.patterns.take(self.blocks[0])
         Z = self.problem.arrangement.Z
-        counts = np.diff(some.facet_indptr)
-        block = np.repeat(np.arange(len(index)), counts)
+        block = np.repeat(np.arange(len(some)), np.diff(some.facet_indptr))
         signs = np.where(some.active[block, some.facet_rows], 1.0, -1.0)
-        # Only the direction of a facet matters; unit rows suit the solvers' tolerances.
-        data = signs[:, None] * Z[some.facet_rows] / row_norms(Z[some.facet_rows])[:, None]
-        columns = block[:, None] * Z.shape[1] + np.arange(Z.shape[1])
-        rows = np.repeat(np.arange(len(block)), Z.shape[1])
-        shape = (len(block), len(index) * Z.shape[1])
-        return sp.csc_array((data.ravel(), (rows, columns.ravel())), shape=shape)
+        length = row_norms(Z * equilibration(Z))[some.facet_rows]
+        data = (signs / length)[:, None] * Z[some.facet_rows]
+        return _block_rows(np.arange(len(block)), block, data, (len(block), len(some)))
 
-    def _norm_rows(self, widths: list[int]) -> tuple[sp.csc_array, tuple[int, ...]]:
+    def _norm_rows(self) -> Rows:
         """Rows with t_b >= |u_b[:p]|: cones (t, u), or for p = 1 the half-lines t - u >= 0 and t + u >= 0."""
-        n_blocks, k = widths[1], self.problem.arrangement.Z.shape[1]
-        p = self.problem.arrangement.n_penalized
-        if p == 1:
-            first = sp.kron(sp.eye_array(n_blocks), np.eye(k)[:1])
+        n_blocks, k = len(self.blocks[0]), self.problem.arrangement.Z.shape[1]
+        if self._is_line:
+            u = sp.kron(sp.eye_array(n_blocks), np.eye(k)[:1])
             t = sp.eye_array(n_blocks)
-            return sp.csc_array(sp.vstack([_rows(widths, {0: first, 1: -t}), _rows(widths, {0: -first, 1: -t})])), ()
-        block = np.repeat(np.arange(n_blocks), p + 1)
-        within = np.tile(np.arange(p + 1), n_blocks)
-        columns = np.where(within == 0, widths[0] + block, block * k + within - 1)
-        shape = (len(block), sum(widths))
-        rows = sp.csc_array((-np.ones(len(block)), (np.arange(len(block)), columns)), shape=shape)
-        return rows, (p + 1,) * n_blocks
+            return self._rows({BLOCKS: sp.vstack([u, -u]), NORMS: sp.vstack([-t, -t])})
+        u = sp.kron(sp.eye_array(n_blocks), np.eye(self._p + 1, k, k=-1))
+        t = sp.kron(sp.eye_array(n_blocks), np.eye(self._p + 1, 1))
+        return self._rows({BLOCKS: -u, NORMS: -t})
+
+
+def _block_rows(rows: IntArray, block: IntArray, data: Array, shape: tuple[int, int]) -> sp.csc_array:
+    """A sparse matrix with data[i] (k,) in row rows[i] and the k columns of block[i]; shape (rows, blocks)."""
+    k = data.shape[1]
+    columns = block[:, None] * k + np.arange(k)
+    entries = data.ravel(), (np.repeat(rows, k), columns.ravel())
+    return sp.csc_array(entries, shape=(shape[0], shape[1] * k))
 
 
 def _redundant(problem: TrainingProblem, active: BoolArray) -> BoolArray:
@@ -167,21 +247,3 @@ def _redundant(problem: TrainingProblem, active: BoolArray) -> BoolArray:
     listed = {row.tobytes() for row in np.packbits(active[:, moving], axis=1)}
     complements = np.packbits(~active[:, moving], axis=1)
     return np.array([row.tobytes() in listed for row in complements], dtype=bool) & ~active[:, moving[0]]
-
-
-def _split(loss: LossCone) -> tuple[slice, slice, slice]:
-    """Rows of a loss in the zero, the non-negative and the exponential cones."""
-    a, b = loss.n_zero, loss.n_zero + loss.n_nonneg
-    return slice(0, a), slice(a, b), slice(b, None)
-
-
-def _loss_rows(widths: list[int], loss: LossCone, part: slice) -> tuple[sp.csc_array, Array]:
-    rows = {4: loss.fit_rows.tocsr()[part], 5: loss.auxiliary_rows.tocsr()[part]}
-    return _rows(widths, rows, height=len(loss.rhs[part])), loss.rhs[part]
-
-
-def _rows(widths: list[int], parts: dict[int, Array | sp.sparray], height: int | None = None) -> sp.csc_array:
-    """Rows over all variables from the given groups of columns; the others are zero."""
-    height = next(iter(parts.values())).shape[0] if height is None else height
-    blocks = [parts.get(i, sp.csc_array((height, width))) for i, width in enumerate(widths)]
-    return sp.csc_array(sp.hstack([sp.csc_array(block) for block in blocks]))

@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from convexrelu.backends import Backend, get_backend
 from convexrelu.certificate import Certificate, certificate
 from convexrelu.errors import InvalidInputError
@@ -161,25 +159,19 @@ def _solved_over(
     options: Mapping[str, Any] | None,
 ) -> Result:
     """Solve the program over given patterns."""
-    program = Program(problem, patterns)
-    conic = program.conic()
-    monitor.lap("program")
-    left = monitor.seconds_left
-    raw = solver.solve(
-        conic,
+    program, size = Program(problem, patterns), None
+    # A second attempt, in units of the optimum found, where an optimum far below the first unit was met too coarsely.
+    for _ in range(2):
         # Two digits more than asked for: the gap also pays for the map back to a network.
-        tol=min(0.01 * tol, 1e-8),
-        options=options,
-        verbose=verbose,
-        time_limit=max(left, 1e-3) if math.isfinite(left) else None,
-    )
-    monitor.lap("backend")
-    usable = np.isfinite(raw.x).all() and np.isfinite(raw.z).all()
-    solution = program.recover(raw) if usable else Solution.empty(problem, raw.message)
-    network = network_of(problem, solution, tol)
-    nu = problem.feasible_direction(solution.dual)
-    proof = certificate(problem, network, nu, dual_norm_over_patterns(problem.arrangement, patterns, nu))
-    monitor.lap("certificate")
+        solution = program.solve(solver, min(0.01 * tol, 1e-8), options, verbose, monitor.seconds_left, size)
+        monitor.lap("backend")
+        network = network_of(problem, solution, tol)
+        nu = problem.feasible_direction(solution.dual)
+        proof = certificate(problem, network, nu, dual_norm_over_patterns(problem.arrangement, patterns, nu))
+        monitor.lap("certificate")
+        size = proof.objective
+        if proof.gap <= tol or not 0 < size < math.inf or monitor.should_stop():
+            break
     return Result(network, proof, judge(proof, tol, monitor), solution, problem, patterns, monitor.laps)
 
 
@@ -187,9 +179,9 @@ def check_arguments(
     problem: TrainingProblem,
     tol: float,
     time_limit: float | None,
-    random_state: int,
-    max_iter: int | None,
-    max_boxes: int | None,
+    random_state: int = 0,
+    max_iter: int | None = None,
+    max_boxes: int | None = None,
 ) -> None:
     """Raise InvalidInputError for an argument that cannot be used."""
     if not isinstance(problem, TrainingProblem):

@@ -15,7 +15,6 @@ import numpy as np
 from convexrelu.backends.capabilities import BackendSpec, available_backends, join_names
 from convexrelu.backends.conic import ConicProgram, ConicSolution, ConicStatus, ProgramKind
 from convexrelu.backends.options import check_options
-from convexrelu.backends.scaling import Scaling
 from convexrelu.backends.silence import flush_native
 from convexrelu.errors import InvalidInputError, NotInstalledError, UnsupportedError
 
@@ -103,23 +102,16 @@ class Backend(ABC):
             An unknown option, a value of the wrong type, or a tolerance or time limit out of range.
         NotInstalledError
             The solver is missing.
-
-        Notes
-        -----
-        The solver is given the program in units that make its data about one (see `Scaling`), so that `tol` is
-        relative whatever the units of the data. Absolute tolerances among `options` and the objective the solver
-        prints are in those units.
         """
         self.check_supports(program)
         _check_range("tol", tol, upper=1.0)
         if time_limit is not None:
             _check_range("time_limit", time_limit, upper=math.inf)
         options = self._check_options(options) if options else {}
-        scaling = Scaling.of(program)
-        solution = self._solve_checked(scaling.apply(program), tol, options, verbose, time_limit)
+        solution = self._solve_checked(program, tol, options, verbose, time_limit)
         if verbose:
             flush_native()
-        return scaling.undo(solution)
+        return solution
 
     def check_supports(self, program: ConicProgram) -> None:
         """Raise `UnsupportedError` if the backend cannot take this program."""

@@ -34,7 +34,8 @@ _INTERRUPTED = "kInterrupt"
 
 # The active-set method takes a starting point that violates a row by 1e-5 for feasible, keeps the violation, and ends
 # in a "solve error". Larger data make that relatively small; the result has 14 correct digits all the same.
-_ENLARGED = Scaling(unknowns=2.0**-14, objective=2.0**-28)
+_UNIT = 2.0**-14
+_ENLARGED = Scaling(unknowns=_UNIT, rows=1 / _UNIT, objective=_UNIT**2)
 
 
 class HighsBackend(Backend):
@@ -49,7 +50,7 @@ class HighsBackend(Backend):
         self, program: ConicProgram, tol: float, options: Mapping[str, object], verbose: bool, time_limit: float | None
     ) -> ConicSolution:
         linear, M = linear_form(program)
-        scaling, unit = (_ENLARGED, 1 / _ENLARGED.unknowns) if program.is_quadratic else (Scaling(1.0, 1.0), 1.0)
+        scaling, unit = (_ENLARGED, 1 / _UNIT) if program.is_quadratic else (Scaling(1.0, 1.0, 1.0), 1.0)
         settings = {**_settings(program, tol, unit, time_limit), **options}
         solution = scaling.undo(_run(self._load(), scaling.apply(linear), settings, verbose))
         return solution if M is None else replace(solution, z=M.T @ solution.z)

@@ -1,54 +1,35 @@
-"""Bring a program to size one before a backend sees it: the tolerances of most solvers are partly absolute."""
+"""A program in other units: the tolerances of most solvers are partly absolute."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.sparse as sp
 
-from convexrelu.backends.conic import ConicProgram, ConicSolution
+from convexrelu.backends.conic import ConicProgram, ConicSolution, Vector
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scaling:
-    """Hold the scales of a program: x = unknowns x' and objective = objective' times `objective`.
+    """Hold the units of a program: x = unknowns * x', rows of A x + s = b times `rows`, objective = objective * objective'.
 
-    The cones do not change under a positive factor, so with x = c x' and the objective divided by r the program
-    becomes P' = (c^2 / r) P, q' = (c / r) q, A' = A, b' = b / c, and its dual variable is z' = (c / r) z. Both scales
-    are powers of two: nothing is rounded.
+    Within a second-order or exponential cone all rows must have the same factor; then the cones do not change. With powers
+    of two nothing is rounded.
     """
 
-    unknowns: float
+    unknowns: Vector | float
+    rows: Vector | float
     objective: float
-
-    @classmethod
-    def of(cls, program: ConicProgram) -> Scaling:
-        """Choose the scales that make the largest entry of b about one, and those of P and q inverse to each other.
-
-        The optimal value may be as large as the quadratic term at x = 0 or as small as the linear one at a residual
-        of zero; the geometric mean lies between, wherever the optimum is.
-        """
-        c = _power_of_two(float(np.abs(program.b).max()))
-        linear = c * float(np.abs(program.q).max())
-        quadratic = 0.0 if program.P is None else c * c * float(np.abs(program.P.data).max(initial=0.0))
-        both = math.sqrt(linear) * math.sqrt(quadratic)
-        return cls(c, _power_of_two(both or max(linear, quadratic)))
 
     def apply(self, program: ConicProgram) -> ConicProgram:
         """Return the program in scaled unknowns."""
-        c, r = self.unknowns, self.objective
-        if c == r == 1.0:
-            return program
-        P = None if program.P is None else program.P * (c * c / r)
-        return replace(program, P=P, q=program.q * (c / r), b=program.b / c)
+        c, r = np.broadcast_to(self.unknowns, program.n_variables), self.objective
+        C = sp.diags_array(c)
+        R = sp.diags_array(np.broadcast_to(self.rows, program.n_rows))
+        P = None if program.P is None else sp.csc_array(C @ program.P @ C / r)
+        return replace(program, P=P, q=program.q * c / r, A=sp.csc_array(R @ program.A @ C), b=program.b * self.rows)
 
     def undo(self, solution: ConicSolution) -> ConicSolution:
         """Return the solution in the unknowns of the program given."""
-        c, r = self.unknowns, self.objective
-        return replace(solution, x=solution.x * c, z=solution.z * (r / c))
-
-
-def _power_of_two(size: float) -> float:
-    # Bounded so that a square of a scale neither overflows nor vanishes; one for an empty or zero array.
-    return math.ldexp(1.0, max(-200, min(200, math.frexp(size)[1]))) if size > 0 else 1.0
+        return replace(solution, x=solution.x * self.unknowns, z=solution.z * self.rows * self.objective)

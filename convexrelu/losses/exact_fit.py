@@ -37,6 +37,9 @@ class ExactFit(Loss):
         terms = (nu * Y).ravel()
         return math.fsum(terms), 2 * EPS * math.fsum(np.abs(terms))
 
+    def unit(self, Y: Array) -> float:
+        return float(np.abs(Y).max()) or 1.0
+
     def best_scale(self, nu: Array, curvature: float, Y: Array, weight: Array, upper: float) -> float:
         slope = float(np.sum(nu * Y))
         if slope <= 0:

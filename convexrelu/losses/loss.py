@@ -66,6 +66,10 @@ class Loss(ABC):
     def fit_radius(self, value: float, Y: Array, weight: Array) -> float:
         """Bound on |F| over the samples of positive weight for all F with L(F) <= value; infinite if there is none."""
 
+    def unit(self, Y: Array) -> float:
+        """The size of predictions to expect: what a solver takes for one."""
+        return 1.0
+
     def best_scale(self, nu: Array, curvature: float, Y: Array, weight: Array, upper: float) -> float:
         """A good s in [0, upper] for maximising D(s nu) - curvature s^2 / 2; any s in [0, 1] is valid."""
         return min(1.0, upper)

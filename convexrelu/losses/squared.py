@@ -38,6 +38,9 @@ class SquaredLoss(Loss):
         size = math.fsum(np.abs(linear).ravel()) + math.fsum(square.ravel())
         return math.fsum(np.concatenate([linear.ravel(), -square.ravel()])), 4 * EPS * size
 
+    def unit(self, Y: Array) -> float:
+        return float(np.abs(Y).max()) or 1.0
+
     def best_scale(self, nu: Array, curvature: float, Y: Array, weight: Array, upper: float) -> float:
         heavy = weight > 0
         slope = float(np.sum(nu * Y))

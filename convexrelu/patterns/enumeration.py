@@ -70,4 +70,5 @@ def enumerate_arrangement(arrangement: Arrangement, limit: int = LIMIT) -> Patte
 
 def equilibration(Z: Array) -> Array:
     """Powers of two (k,) that bring every column of Z (n, k) to a largest entry in (1/2, 1]: exact to apply."""
-    return 2.0 ** -np.ceil(np.log2(np.abs(Z).max(axis=0)))
+    size = np.abs(Z).max(axis=0)
+    return 2.0 ** -np.ceil(np.log2(np.where(size > 0, size, 1.0)))
