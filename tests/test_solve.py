@@ -66,9 +66,9 @@ def instance(seed, modes, interpolation, max_n, max_d):
 def check_against_oracle(problem, backends):
     decay = None if problem.is_interpolation else problem.weight_decay
     value = oracles.convex_value(problem.X, problem.Y[:, 0], decay, **kinds_of(problem))
-    # The oracle is good to a few 1e-9 of its value (Clarabel at 1e-10, times the size of the multipliers), and where the
-    # optimum is zero to a few 1e-10 of the data.
-    slack = 2e-8 * value + 1e-9 * np.abs(problem.Y).max()
+    # The oracle's accuracy is 1e-10 to 1e-8 of its value times the size of the multipliers, and where the optimum is zero
+    # a few 1e-10 of the data.
+    slack = 1e-7 * value + 1e-9 * np.abs(problem.Y).max()
     for backend in backends:
         result = solve(problem, backend)
         assert result.certificate.lower_bound <= value + slack, backend
@@ -122,7 +122,7 @@ def check_gradient_descent(problem, seeds):
     result = solve(problem)
     assert result.certificate.lower_bound <= reached * (1 + ROUNDING)
     # Not a claim about gradient descent: a test that compares with 1e9 proves nothing.
-    assert reached <= 1.5 * result.objective
+    assert reached <= 1.5 * result.objective + 1e-9 * null_objective(problem)
 
 
 # -- invariants -------------------------------------------------------------------------------------------------------
