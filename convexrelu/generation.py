@@ -158,7 +158,6 @@ class ConicMethod:
     ) -> None:
         self.problem, self.monitor, self.backend, self.options = problem, monitor, backend, options
         self.tol = tol
-        self.size: float | None = None
         self.rng, self.seed = np.random.default_rng(seed), seed
         arrangement = problem.arrangement
         weights = np.zeros((0, problem.X.shape[1])), np.zeros(0)
@@ -204,11 +203,10 @@ class ConicMethod:
     def _solve(self) -> Solution:
         """The program over the patterns so far."""
         program = Program(self.problem, self.patterns)
-        tol = min(0.01 * self.tol, 1e-8)
-        solution = program.solve(self.backend, tol, self.options, False, self.monitor.seconds_left, self.size)
+        tol = min(0.01 * self.tol, 1e-10)
+        solution = program.solve(self.backend, tol, self.options, False, self.monitor.seconds_left)
         if solution.neurons.size:
             value = program_value(self.problem, solution)
-            self.size = value or None
             self.monitor.report(value, int(np.sum(self.problem.arrangement.cost(solution.neurons) > 0)))
         return solution
 

@@ -80,14 +80,9 @@ class Program:
             n_exponential=loss.n_exponential,
         )
 
-    def scaling(self, objective: float | None = None) -> Scaling:
-        """Units in which data and targets are about one.
-
-        Parameters
-        ----------
-        objective : float, optional
-            The unit of the objective; by default what predicting zero costs. A small optimum needs a small unit.
-        """
+    @cached_property
+    def scaling(self) -> Scaling:
+        """Units in which data and targets are about one, and the objective is that of predicting zero."""
         fit = self.problem.loss.unit(self._targets)
         columns = equilibration(self.problem.arrangement.Z)
         norm = fit * float(columns[: self._p].max(initial=0.0)) or 1.0
@@ -97,8 +92,12 @@ class Program:
         return Scaling(
             unknowns=self._spread([blocks, norm, free, penalized, fit, 1.0]),
             rows=np.repeat(factors, [rows.shape[0] for rows, _ in self._groups]),
-            objective=(self._value_of_zero or norm * self.problem.penalty) if objective is None else objective,
+            objective=self._value_of_zero or norm * self.problem.penalty,
         )
+
+    @cached_property
+    def _scaled(self) -> ConicProgram:
+        return self.scaling.apply(self.conic)
 
     def solve(
         self,
@@ -107,15 +106,12 @@ class Program:
         options: Mapping[str, Any] | None = None,
         verbose: bool = False,
         seconds: float = math.inf,
-        size: float | None = None,
     ) -> Solution:
         """Solve with a backend; the empty solution, with its message, where it returns nothing usable."""
-        scaling = self.scaling(size)
         limit = max(seconds, 1e-3) if math.isfinite(seconds) else None
-        scaled = scaling.apply(self.conic)
-        raw = backend.solve(scaled, tol=tol, options=options, verbose=verbose, time_limit=limit)
+        raw = backend.solve(self._scaled, tol=tol, options=options, verbose=verbose, time_limit=limit)
         usable = raw.status in USABLE and np.isfinite(raw.x).all() and np.isfinite(raw.z).all()
-        return self.recover(scaling.undo(raw)) if usable else Solution.empty(self.problem, raw.message)
+        return self.recover(self.scaling.undo(raw)) if usable else Solution.empty(self.problem, raw.message)
 
     def recover(self, raw: ConicSolution) -> Solution:
         """Block weights, linear part and dual variable of a backend's answer."""
