@@ -334,7 +334,9 @@ def _parser() -> argparse.ArgumentParser:
     fit = commands.add_parser("fit", help="train a network on a CSV file and print its certificate")
     fit.set_defaults(run=_fit)
     _add_data_options(fit)
-    fit.add_argument("--patterns", type=_patterns, metavar="P", help="generate (default), enumerate, or how many to sample")
+    fit.add_argument(
+        "--patterns", type=_patterns, metavar="P", help="generate (default), enumerate, or how many to sample"
+    )
     fit.add_argument("--backend", metavar="NAME", help="solver of the convex program (see the command info)")
     fit.add_argument("--standardize", action="store_true", help="zero mean, unit variance for every column used")
     fit.add_argument("--out", metavar="NET.npz", help="save the network, with what `certify` needs to know")

@@ -21,4 +21,5 @@ def frozen(a: NDArray[np.generic] | Array) -> Array:
 
 def row_norms(A: Array) -> Array:
     """Euclidean norms (n,) of the rows of A (n, d)."""
-    return np.sqrt(np.einsum("ij,ij->i", A, A))
+    norms: Array = np.sqrt(np.einsum("ij,ij->i", A, A))
+    return norms

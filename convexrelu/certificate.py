@@ -45,7 +45,7 @@ class Certificate:
 
     @property
     def gap(self) -> float:
-        """(objective - lower_bound) / max(|objective|, negligible); infinite for a network that misses targets it must meet."""
+        """(objective - lower_bound) / max(|objective|, negligible); infinite if it misses targets it must meet."""
         if math.isinf(self.objective):
             return math.inf
         return (self.objective - self.lower_bound) / max(abs(self.objective), self.negligible)

@@ -26,15 +26,16 @@ def certify(
     problem : TrainingProblem
     network : Network
     tol : float in (0, 1), default 1e-3
-        Accuracy of the lower bound: the gap of the certificate is at most this above the true one, where the proof succeeds.
+        Accuracy of the lower bound: the gap of the certificate is at most this above the true one, where the proof
+        succeeds.
     time_limit : float, optional
         Seconds.
 
     Returns
     -------
     Certificate
-        Always global: the bound holds for every network of every width. Where the rank of the data makes the proof too long
-        the gap is large, never wrong.
+        Always global: the bound holds for every network of every width. Where the rank of the data makes the proof too
+        long the gap is large, never wrong.
 
     Raises
     ------
@@ -43,8 +44,8 @@ def certify(
 
     Notes
     -----
-    The network's own residual is tried first as a dual variable; it gives a good bound only at the optimum. Otherwise the
-    problem is solved, starting from the network, for the solution's dual variable.
+    The network's own residual is tried first as a dual variable; it gives a good bound only at the optimum. Otherwise
+    the problem is solved, starting from the network, for the solution's dual variable.
 
     Examples
     --------

@@ -2,8 +2,8 @@
 
 Letters: `nu` (n, 1) dual variable; a neuron is missing when |nu . relu(Z u)| exceeds the penalty at cost one.
 
-A *method* improves until its search finds no missing neuron, which proves nothing. The proof (`dual_norm`) may meet a neuron
-that the search missed; it goes back to the method.
+A *method* improves until its search finds no missing neuron, which proves nothing. The proof (`dual_norm`) may meet a
+neuron that the search missed; it goes back to the method.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def generate(
 ) -> Generated:
     """Run a method and the proof in turns until nothing is missing or the monitor says stop.
 
-    When a missing neuron does not lower the objective the next of the `methods` takes over, and starts from what the last one
-    reached; when there is none left, that is the result.
+    When a missing neuron does not lower the objective the next of the `methods` takes over, and starts from what the
+    last one reached; when there is none left, that is the result.
     """
     threshold = problem.penalty * (1 + PROOF_SHARE * tol)
     extra, start, value = None, None, np.inf

@@ -27,7 +27,7 @@ def _check_equal_inputs(X: Array, Y: Array) -> None:
     # Adding zero turns -0.0 into 0.0, so that equal rows are equal bytes for np.unique.
     _, first, inverse = np.unique(X + 0.0, axis=0, return_index=True, return_inverse=True)
     partner = first[inverse.ravel()]
-    differ = np.flatnonzero((Y != Y[partner]).any(axis=1))
+    differ = np.flatnonzero((Y[partner] != Y).any(axis=1))
     if len(differ):
         i, j = sorted((int(partner[differ[0]]), int(differ[0])))
         raise InvalidInputError(

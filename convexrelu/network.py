@@ -170,9 +170,13 @@ class Network:
         except FileNotFoundError:
             raise
         except Exception as error:
-            raise InvalidInputError(f"`path` {str(path)!r} is not a network written by Network.save: {error}.") from None
+            raise InvalidInputError(
+                f"`path` {str(path)!r} is not a network written by Network.save: {error}."
+            ) from None
         if not known:
-            raise InvalidInputError(f"`path` {str(path)!r} has format {header['format']}; upgrade convexrelu to read it.")
+            raise InvalidInputError(
+                f"`path` {str(path)!r} has format {header['format']}; upgrade convexrelu to read it."
+            )
         return cls(**arrays, bias=header["bias"], metadata=header["metadata"])
 
 

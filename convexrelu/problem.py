@@ -6,8 +6,8 @@ Letters: `X` (n, d), `Y` (n, T), `nu` (n, T) dual variable, `lam` weight decay, 
     primal   L(f(X)) + (lam / 2) (sum of squares of the penalised weights)
     dual     D(nu) - |Qp^T nu|^2 / (2 lam)   subject to   tau(nu) <= lam,  Qf^T nu = 0
 
-with Qf, Qp the columns of the unpenalised and the penalised skip and output bias (Pilanci and Ergen, ICML 2020, Theorem 1
-and its appendix, for bias, skip and output bias by the same argument).
+with Qf, Qp the columns of the unpenalised and the penalised skip and output bias (Pilanci and Ergen, ICML 2020,
+Theorem 1 and its appendix, for bias, skip and output bias by the same argument).
 """
 
 from __future__ import annotations
@@ -103,14 +103,15 @@ class TrainingProblem:
     ) -> TrainingProblem:
         """The limit of vanishing weight decay: the interpolating network of least norm.
 
-        The objective is sum_j |neuron_j| |v_j| (plus half the squared norm of a penalised skip and output bias) over the
-        networks with f(x_i) = y_i; it is infinite for networks that miss a target by more than 1e-9 of the largest.
+        The objective is sum_j |neuron_j| |v_j| (plus half the squared norm of a penalised skip and output bias) over
+        the networks with f(x_i) = y_i; it is infinite for networks that miss a target by more than 1e-9 of the
+        largest.
 
         Raises
         ------
         InvalidInputError
-            If no network meets the targets: equal inputs with different targets or, without hidden biases, inputs on one
-            ray whose targets are not in proportion. The message names the rows.
+            If no network meets the targets: equal inputs with different targets or, without hidden biases, inputs on
+            one ray whose targets are not in proportion. The message names the rows.
         """
         problem = cls.__new__(cls)
         problem.weight_decay = 0.0
@@ -120,13 +121,20 @@ class TrainingProblem:
 
     @classmethod
     def from_torch(
-        cls, X: Any, Y: Any, weight_decay: float, *, reduction: str = "mean", output_bias: str = "penalized", **options: Any
+        cls,
+        X: Any,
+        Y: Any,
+        weight_decay: float,
+        *,
+        reduction: str = "mean",
+        output_bias: str = "penalized",
+        **options: Any,
     ) -> TrainingProblem:
         """The problem that `torch.nn.MSELoss(reduction)` and an optimiser's coupled `weight_decay` pose.
 
-        PyTorch minimises mean or sum of (f - y)^2 plus (weight_decay / 2) |all parameters|^2; this objective is that one times
-        n T / 2 (mean) or 1/2 (sum). Its default architecture, Sequential(Linear, ReLU, Linear), penalises both biases.
-        AdamW's decoupled decay is not this objective. Other options are those of `TrainingProblem`.
+        PyTorch minimises mean or sum of (f - y)^2 plus (weight_decay / 2) |all parameters|^2; this objective is that
+        one times n T / 2 (mean) or 1/2 (sum). Its default architecture, Sequential(Linear, ReLU, Linear), penalises
+        both biases. AdamW's decoupled decay is not this objective. Other options are those of `TrainingProblem`.
         """
         decay = check_number(weight_decay, "weight_decay", above=0.0)
         check_choice(reduction, "reduction", ("mean", "sum"))
@@ -139,8 +147,8 @@ class TrainingProblem:
     def from_sklearn(cls, X: Any, Y: Any, alpha: float, **options: Any) -> TrainingProblem:
         """The problem that `sklearn.neural_network.MLPRegressor(alpha=alpha)` with one hidden ReLU layer poses.
 
-        scikit-learn minimises half the mean of (f - y)^2 over samples and tasks plus alpha / (2 n) |coefficients|^2 with free
-        intercepts; this objective is that one times n T, so the weight decay is alpha T.
+        scikit-learn minimises half the mean of (f - y)^2 over samples and tasks plus alpha / (2 n) |coefficients|^2
+        with free intercepts; this objective is that one times n T, so the weight decay is alpha T.
         """
         decay = check_number(alpha, "alpha", above=0.0)
         data = check_matrix(X, "X")
@@ -220,7 +228,7 @@ class TrainingProblem:
         shape, wanted = network.skip.shape, (self.X.shape[1], self.Y.shape[1])
         if shape != wanted:
             raise InvalidInputError(
-                f"`network` maps {shape[0]} inputs to {shape[1]} outputs; this problem needs {wanted[0]} to {wanted[1]}."
+                f"`network` maps {shape[0]} inputs to {shape[1]} outputs; this problem has {wanted[0]} and {wanted[1]}."
             )
         parts = ("bias", network.hidden_bias), ("output_bias", network.output_bias), ("skip", network.skip)
         for name, weights in parts:
@@ -283,8 +291,8 @@ class TrainingProblem:
 
         Notes
         -----
-        D(s nu) with the best s among those with s tau(nu) <= lam. Where nu is not exactly orthogonal to the free columns,
-        <nu, Qf beta> is subtracted, bounded over the networks below that value; the others need no bound.
+        D(s nu) with the best s among those with s tau(nu) <= lam. Where nu is not exactly orthogonal to the free
+        columns, <nu, Qf beta> is subtracted, bounded over the networks below that value; the others need no bound.
         """
         upper = self.penalty / norm.upper * (1 - 4 * EPS) if norm.upper > 0 else math.inf
         Qp = self.linear.penalized
@@ -327,8 +335,8 @@ class TrainingProblem:
 
         Notes
         -----
-        With a penalised skip or output bias the residual depends on the weight decay itself; then the value is the fixed
-        point of lam = tau(residual(lam)) reached from above.
+        With a penalised skip or output bias the residual depends on the weight decay itself; then the value is the
+        fixed point of lam = tau(residual(lam)) reached from above.
         """
         if self.is_interpolation:
             raise InvalidInputError("`max_weight_decay` is for penalised problems; interpolation has no weight decay.")
@@ -340,7 +348,7 @@ class TrainingProblem:
         return lam
 
     def _linear_residual(self, lam: float) -> Array:
-        """weight * (y - f) of the best network without neurons at weight decay `lam`."""
+        """Residual weight * (y - f) of the best network without neurons at weight decay `lam`."""
         free, penalized = self.linear_coefficients(lam)
         fit = self.linear.free @ free + self.linear.penalized @ penalized
         return self.feasible_direction(self.sample_weight[:, None] * (self.Y - fit))
@@ -378,7 +386,7 @@ def _output_bias(output_bias: str | None, bias: str, skip: str) -> str:
     check_choice(output_bias, "output_bias", MODES)
     if bias == "free" and output_bias != "free":
         raise InvalidInputError(
-            f"`output_bias={output_bias!r}` with bias='free' has no optimal network: a constant is approached at vanishing "
-            "cost by ever larger biases, never reached. Write output_bias='free', or drop the argument."
+            f"`output_bias={output_bias!r}` with bias='free' has no optimal network: a constant is approached at "
+            "vanishing cost by ever larger biases, never reached. Write output_bias='free', or drop the argument."
         )
     return output_bias

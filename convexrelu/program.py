@@ -1,14 +1,15 @@
 """`Program`: the finite convex program over given patterns, its cone form, and the way back.
 
-Letters: `Z` (n, k) reduced data, `D` (P, n) patterns, `u_b` (k,) block b: one pattern and a sign, p penalised coordinates, `f`
-(n,) predictions, `nu` (n,) dual variable.
+Letters: `Z` (n, k) reduced data, `D` (P, n) patterns, `u_b` (k,) block b: one pattern and a sign, p penalised
+coordinates, `f` (n,) predictions, `nu` (n,) dual variable.
 
     minimise    L(f) + penalty sum_b |u_b[:p]| + (penalty / 2) |beta_p|^2
     subject to  f = sum_b sign_b D_b Z u_b + Qf beta_f + Qp beta_p,   K_b u_b >= 0 on the facets of cone b
 
-(Pilanci and Ergen, ICML 2020, equation (8).) The cone form has the variables (u, t, beta_f, beta_p, f, a) with t_b >= |u_b[:p]|
-and the loss's own auxiliary variables a; its rows are, in the order of the cones: the fit, the loss's equations, half-lines
-for |u| where p = 1, the facets, the loss's inequalities, balls for |u| where p > 1, the loss's exponential cones.
+(Pilanci and Ergen, ICML 2020, equation (8).) The cone form has the variables (u, t, beta_f, beta_p, f, a) with t_b >=
+|u_b[:p]| and the loss's own auxiliary variables a; its rows are, in the order of the cones: the fit, the loss's
+equations, half-lines for |u| where p = 1, the facets, the loss's inequalities, balls for |u| where p > 1, the loss's
+exponential cones.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Program:
     def __post_init__(self) -> None:
         if self.problem.Y.shape[1] > 1:
             raise UnsupportedError(
-                f"`Y` has {self.problem.Y.shape[1]} tasks; programs over patterns take one. Pass one column of `Y` at a time."
+                f"`Y` has {self.problem.Y.shape[1]} tasks; programs over patterns take one; pass single columns."
             )
 
     @cached_property
@@ -234,7 +235,7 @@ def _block_rows(rows: IntArray, block: IntArray, data: Array, shape: tuple[int, 
 
 
 def _redundant(problem: TrainingProblem, active: BoolArray) -> BoolArray:
-    """Patterns whose complement does as well: those that are off at the first sample, if a free skip is affine enough."""
+    """Patterns whose complement does as well: those off at the first sample, if a free skip is affine enough."""
     affine = problem.skip == "free" and (problem.output_bias == "free" or problem.bias == "none")
     if not affine:
         return np.zeros(len(active), dtype=bool)

@@ -15,8 +15,8 @@ from convexrelu.problem import TrainingProblem
 from convexrelu.result import Solution
 from convexrelu.targets import onto_targets
 
-# Candidates for "this block is zero" (relative to the largest) and "these neurons are one" (distance of unit vectors), from
-# the coarsest. A solver leaves 1e-9 where zeros belong and 1e-6 between copies of a neuron in neighbouring cones.
+# Candidates for "this block is zero" (relative to the largest) and "these neurons are one" (distance of unit vectors),
+# from the coarsest. A solver leaves 1e-9 where zeros belong and 1e-6 between copies of a neuron in neighbouring cones.
 TOLERANCES = (1e-4, 1e-5, 1e-6, 1e-7, 1e-9, 0.0)
 
 
@@ -40,7 +40,7 @@ def network_of(problem: TrainingProblem, solution: Solution, tol: float) -> Netw
 
 
 def program_value(problem: TrainingProblem, solution: Solution) -> float:
-    """The program's objective at the solution; for interpolation without regard to the targets it misses by rounding."""
+    """The program's objective at the solution; for interpolation whether or not it meets the targets."""
     cost = float(problem.arrangement.cost(solution.neurons) @ row_norms(solution.outputs))
     cost += 0.5 * float(np.sum(solution.penalized**2))
     if problem.is_interpolation:

@@ -34,10 +34,10 @@ class Status(Enum):
 
 _ADVICE = {
     Status.OPTIMAL: "The global optimum, proven within `tol`.",
-    Status.UNPROVEN: "No better neuron was found but none was ruled out; allow more `max_boxes`, or a larger `tol`.",
+    Status.UNPROVEN: "No better neuron was found, none was ruled out: allow more `max_boxes`, or a larger `tol`.",
     Status.PATTERN_OPTIMAL: "Optimal for the given patterns only; write patterns='generate' for the global optimum.",
-    Status.LIMIT: "A limit was reached first; allow more time or iterations, or continue with `warm_start=result.network`.",
-    Status.INTERRUPTED: "Stopped by the user; continue with `warm_start=result.network`.",
+    Status.LIMIT: "A limit was reached: allow more time or rounds, or go on with `warm_start=result.network`.",
+    Status.INTERRUPTED: "Stopped by the user; go on with `warm_start=result.network`.",
     Status.FAILED: "The gap stayed above `tol`; try another backend, a larger `tol`, or rescale the data.",
 }
 
@@ -51,7 +51,8 @@ class Solution:
     neurons : float64 (m, k)
         Block weights u.
     outputs : float64 (m, T)
-        Unit output directions: +1 or -1 for one task. The prediction is sum_j relu(Z u_j) outputs_j plus the linear part.
+        Unit output directions: +1 or -1 for one task. The prediction is sum_j relu(Z u_j) outputs_j plus the linear
+        part.
     free, penalized : float64 (q, T), (q', T)
         Coefficients of the unpenalised and penalised columns of `TrainingProblem.linear`.
     dual : float64 (n, T)

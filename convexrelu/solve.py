@@ -19,7 +19,7 @@ from convexrelu.pricing.dual_norm import dual_norm_over_patterns
 from convexrelu.problem import TrainingProblem
 from convexrelu.program import Program
 from convexrelu.recovery import network_of
-from convexrelu.result import Result, Solution, Status
+from convexrelu.result import Result, Status
 from convexrelu.validation import check_count, check_number
 
 
@@ -43,17 +43,18 @@ def solve(
     ----------
     problem : TrainingProblem
     patterns : {"generate", "enumerate"}, int or Patterns
-        The activation patterns of the convex program: those its dual variable asks for (the default: the global optimum without
-        listing all patterns), all of them, that many sampled ones, or given ones.
+        The activation patterns of the convex program: those its dual variable asks for (the default: the global
+        optimum without listing all patterns), all of them, that many sampled ones, or given ones.
     backend : str, default "native"
-        Who solves the programs: the package's own solver, one of `available_backends`, or any solver installed in cvxpy by its
-        name. Programs that "native" does not take (given patterns, interpolation) go to "clarabel".
+        Who solves the programs: the package's own solver, one of `available_backends`, or any solver installed in
+        cvxpy by its name. Programs that "native" does not take (given patterns, interpolation) go to "clarabel".
     tol : float in (0, 1), default 1e-6
         Relative gap to reach.
     time_limit : float, optional
         Seconds; the best network so far is returned with what can be proven of it.
     random_state : int, default 0
-        Seed of the search and of sampled patterns: the same seed gives the same result, bit for bit (without a time limit).
+        Seed of the search and of sampled patterns: the same seed gives the same result, bit for bit (without a time
+        limit).
     verbose : bool, default False
         Whether to print a line for each round (pattern generation), or the backend's own progress.
     callback : callable, optional
@@ -63,8 +64,8 @@ def solve(
     max_iter : int, optional
         Rounds of pattern generation.
     max_boxes : int, optional
-        Budget of the proof, in boxes of its branch and bound; by default 20 million up to rank 8 and 100,000 beyond, where a
-        proof is out of reach.
+        Budget of the proof, in boxes of its branch and bound; by default 20 million up to rank 8 and 100,000 beyond,
+        where a proof is out of reach.
     options : mapping, optional
         Options of the backend by their native names.
 
@@ -86,13 +87,13 @@ def solve(
 
     Notes
     -----
-    Ctrl-C ends pattern generation with the best network so far. With given patterns the certificate is global when they are
-    complete; a program over p patterns of rank r has 2 p (r + 1) + n variables.
+    Ctrl-C ends pattern generation with the best network so far. With given patterns the certificate is global when
+    they are complete; a program over p patterns of rank r has 2 p (r + 1) + n variables.
 
     References
     ----------
-    M. Pilanci and T. Ergen, "Neural networks are convex regularizers: exact polynomial-time convex optimization formulations
-    for two-layer networks", ICML 2020, Theorem 1.
+    M. Pilanci and T. Ergen, "Neural networks are convex regularizers: exact polynomial-time convex optimization
+    formulations for two-layer networks", ICML 2020, Theorem 1.
 
     Examples
     --------
@@ -207,7 +208,9 @@ def choose_patterns(problem: TrainingProblem, patterns: str | int | Patterns, ra
     if _is(patterns, "enumerate"):
         return enumerate_arrangement(problem.arrangement)
     if isinstance(patterns, str):
-        raise InvalidInputError(f"`patterns` must be 'generate', 'enumerate', an int or a Patterns object, got {patterns!r}.")
+        raise InvalidInputError(
+            f"`patterns` must be 'generate', 'enumerate', an int or a Patterns object, got {patterns!r}."
+        )
     return sample_arrangement(problem.arrangement, check_count(patterns, "patterns"), random_state)
 
 

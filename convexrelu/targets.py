@@ -1,7 +1,7 @@
 """Move a network that nearly interpolates until it meets its targets to rounding: `onto_targets`.
 
-Letters: `Z` (n, k) reduced data, `u_j` (k,) neuron with its output weight's size, `s_j` its sign, `D_j` its pattern, `E_j` basis of
-the directions that keep the samples on its kink there.
+Letters: `Z` (n, k) reduced data, `u_j` (k,) neuron with its output weight's size, `s_j` its sign, `D_j` its pattern,
+`E_j` basis of the directions that keep the samples on its kink there.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ STEPS = 3
 def onto_targets(problem: TrainingProblem, network: Network) -> Network:
     """The network after least-norm corrections that make f(x_i) = y_i, kinks on samples staying on them.
 
-    Within its cells a network is linear in its neurons, so a step is one linear least squares problem; where the neurons at
-    hand cannot reach the targets the network comes back as near as they get.
+    Within its cells a network is linear in its neurons, so a step is one linear least squares problem; where the
+    neurons at hand cannot reach the targets the network comes back as near as they get.
     """
     network = network.balanced()
     if problem.Y.shape[1] > 1:

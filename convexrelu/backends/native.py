@@ -7,8 +7,8 @@ Letters as in `convexrelu.native.reduced`. One round
 3. minimises over all neurons, which slide between cells, to a stationarity of a tenth of that violation,
 4. merges neurons that share a closed cell.
 
-The work is not a proof: `Generated.correlation` is a lower bound on the dual norm. A caller who finds a violating neuron
-by other means hands it back through `warm_start` and `extra`.
+The work proves nothing: `Generated.correlation` is a lower bound on the dual norm. A caller who finds a violating
+neuron by other means hands it over through `warm_start` and `extra`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from convexrelu.native.reduced import Evaluation, Iterate, ReducedProblem, evalu
 from convexrelu.pricing.search import SearchResult, find_neurons
 
 # Violations above this are searched for without refinement: the neurons will move anyway.
-_COARSE_VIOLATION = 0.02
+_COARSE_VIOLATION = 0.5
 _SAME_NEURON = 1e-9
+# Every round starts with at most this stiffness: the neurons added have yet to find their kinks.
+_WARM_STIFFNESS = 20.0
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def generate(
         On a limit or KeyboardInterrupt, the network with the lowest objective met.
     """
     k = problem.Z.shape[1]
-    loop = _Loop(problem, rng, tol, n_starts or 20 + 10 * k, n_thorough or 100 + 50 * k, max_steps, should_stop)
+    loop = _Loop(problem, rng, tol, n_starts or 50 + 20 * k, n_thorough or 100 + 100 * k, max_steps, should_stop)
     try:
         loop.start(warm_start or Iterate.empty(problem), extra)
         while not loop.finished and loop.rounds < max_rounds and not should_stop():
@@ -235,7 +237,7 @@ class _Loop:
             iterate,
             tol=tol,
             max_steps=self.max_steps,
-            kappa=min(self.kappa, 3.0),
+            kappa=min(self.kappa, _WARM_STIFFNESS),
             should_stop=self.should_stop,
         )
         self.kappa, self.steps = done.kappa, self.steps + done.steps

@@ -10,8 +10,8 @@ import scipy.sparse as sp
 from convexrelu.arrays import EPS, Array
 from convexrelu.losses.loss import Loss, LossCone
 
-# A network counts as interpolating when it misses no target by more than this, relative to the spread of the targets: far
-# above the rounding of evaluating a network, far below anything a plot or a table shows.
+# A network counts as interpolating when it misses no target by more than this, relative to the spread of the targets:
+# far above the rounding of evaluating a network, far below anything a plot or a table shows.
 TOLERANCE = 1e-9
 # ... or by the rounding of evaluating it, relative to the largest target.
 ROUNDING = 1e-13

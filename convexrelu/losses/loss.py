@@ -2,8 +2,8 @@
 
 Letters: `F` (n, T) predictions, `Y` (n, T) targets, `weight` (n,) sample weights, `nu` (n, T) dual variable.
 
-The loss of a data set is L(F) = sum_i weight_i loss(f_i, y_i). Its dual value is D(nu) = -L*(-nu), minus infinity outside the
-domain; every domain is star-shaped about zero, so nu may always be shrunk. At an optimum nu = -dL/dF.
+The loss of a data set is L(F) = sum_i weight_i loss(f_i, y_i). Its dual value is D(nu) = -L*(-nu), minus infinity
+outside the domain; every domain is star-shaped about zero, so nu may always be shrunk. At an optimum nu = -dL/dF.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-import numpy as np
 import scipy.sparse as sp
 
 from convexrelu.arrays import Array
@@ -73,5 +72,3 @@ class Loss(ABC):
     def best_scale(self, nu: Array, curvature: float, Y: Array, weight: Array, upper: float) -> float:
         """A good s in [0, upper] for maximising D(s nu) - curvature s^2 / 2; any s in [0, 1] is valid."""
         return min(1.0, upper)
-
-

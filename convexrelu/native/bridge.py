@@ -35,7 +35,9 @@ def iterate_of(problem: TrainingProblem, network: Network) -> Iterate:
     return Iterate.of(reduced_problem(problem), U, np.sign(network.output[:, 0]))
 
 
-def solution_of(problem: TrainingProblem, iterate: Iterate, nu: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Solution:
+def solution_of(
+    problem: TrainingProblem, iterate: Iterate, nu: np.ndarray[tuple[int], np.dtype[np.float64]]
+) -> Solution:
     """A point of the native solver as a solution of the convex program over its neurons' patterns."""
     q = problem.linear.free.shape[1]
     beta = iterate.beta[:, None]

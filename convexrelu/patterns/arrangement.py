@@ -10,7 +10,8 @@ nothing, so an optimal neuron lies in a space of dimension rank (Pilanci and Erg
     bias "penalized"  Z = [X 1] V         cost |u|      (w, b) = V u
     bias "free"       Z = [(X - c) V, 1]  cost |u[:p]|  w = V u[:p], b = u[p] - c . w
 
-with V an orthonormal basis (the identity where the rank is full, so that integer data stay integers and ties stay ties).
+with V an orthonormal basis (the identity where the rank is full, so that integer data stay integers and ties stay
+ties).
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Arrangement:
     @property
     def n_penalized(self) -> int:
         """The number p of leading coordinates that cost norm."""
-        return self.basis.shape[1]
+        return int(self.basis.shape[1])
 
     @cached_property
     def key(self) -> str:

@@ -66,9 +66,8 @@ def _csr(rows: list[IntArray]) -> tuple[IntArray, IntArray]:
 def _half_spaces(planes: Hyperplanes, bits: BoolArray) -> IntArray:
     """One sample (ascending) for each half-space of a pattern: two where samples of one hyperplane disagree."""
     side = 2 * planes.index + (np.where(bits, planes.sign, -planes.sign) > 0)
-    side[planes.index < 0] = -1
     values, first = np.unique(side, return_index=True)
-    return np.sort(first[values >= 0])
+    return np.sort(first[values >= 0])  # zero rows have index -1 and sides below zero
 
 
 def _irredundant(normals: Array, slack: Array, x: Array) -> IntArray:

@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
-from convexrelu.arrays import Array, BoolArray, IntArray
+from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
 from convexrelu.pricing.slopes import Side
 
 SHARPNESS = 0.5
@@ -157,7 +157,7 @@ def relax(boxes: Boxes, t: Array, r: Array, target: float) -> Relaxed:
     positive_part = boxes.fixed_positive + a @ side.rows[boxes.positive]
     b = chord_slopes(t[:, p:], SHARPNESS * r[:, p:])
     g = positive_part + (boxes.fixed_negative + b @ side.rows[boxes.negative])
-    cost = _norms(boxes.C[:, : side.p])
+    cost = row_norms(boxes.C[:, : side.p])
     every = np.arange(len(boxes))
     out = Relaxed(every, boxes.C, boxes.H, q, positive_part, g, np.full(len(every), np.inf), boxes.C, cost, g)
     out.x, out.w, out.cost, out.residual = _excess(out, g, target, side.p)
@@ -173,17 +173,13 @@ def chord_slopes(t: Array, r: Array) -> Array:
     return slopes
 
 
-def _norms(A: Array) -> Array:
-    return np.sqrt(np.einsum("ij,ij->i", A, A))
-
-
 def _excess(open_: Relaxed, g: Array, target: float, p: int, rounds: int = 2) -> tuple[Array, Array, Array, Array]:
     """(x, w, |w[:p]|, g - T e): excess of q + g . w, the direction that attains it approximately, what is left of g."""
     low, high = open_.C - open_.H, open_.C + open_.H
     cost = open_.cost
     for _ in range(rounds):
         w = np.clip(g * (cost / target)[:, None], low, high)
-        cost = _norms(w[:, :p])
+        cost = row_norms(w[:, :p])
     residual = g.copy()
     residual[:, :p] -= w[:, :p] * (target / cost)[:, None]
     if p < g.shape[1]:

@@ -1,11 +1,12 @@
 """The dual norm with proof: over given patterns, or over all neurons. The only bounds a certificate may use.
 
-Letters: `Z` (n, k) reduced data, `p` penalised coordinates, `D` (P, n) patterns, `K_i = (2 D_i - 1) Z`, `nu` (n, 1) dual variable,
-`tau(nu)` the largest |nu . relu(Z u)| over neurons u of cost |u[:p]| <= 1.
+Letters: `Z` (n, k) reduced data, `p` penalised coordinates, `D` (P, n) patterns, `K_i = (2 D_i - 1) Z`, `nu` (n, 1)
+dual variable, `tau(nu)` the largest |nu . relu(Z u)| over neurons u of cost |u[:p]| <= 1.
 
-Over one pattern's cone the maximum of s nu . (D_i Z u) is the norm of the projection of the gradient g = s Z^T D_i nu onto the cone,
-and for every rho >= 0 the norm |g + K_i^T rho| is an upper bound on it (theory: Mishkin and Pilanci, ICML 2023, Section 3;
-Moreau's decomposition). So a non-negative least squares solver only has to find a good rho; it need not be trusted.
+Over one pattern's cone the maximum of s nu . (D_i Z u) is the norm of the projection of the gradient g = s Z^T D_i nu
+onto the cone, and for every rho >= 0 the norm |g + K_i^T rho| is an upper bound on it (theory: Mishkin and Pilanci,
+ICML 2023, Section 3; Moreau's decomposition). So a non-negative least squares solver only has to find a good rho; it
+need not be trusted.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def _cone(arrangement: Arrangement, patterns: Patterns, i: int) -> Array:
 
 
 def _project(g: Array, K: Array, p: int, radius: float) -> Array:
-    """g + K^T rho with rho >= 0 chosen to make its penalised part short and its free coordinate vanish."""
+    """Return g + K^T rho with rho >= 0 chosen to make its penalised part short and its free coordinate vanish."""
     # Rows are scaled to unit length for the solver; the free coordinate is weighted to be met nearly exactly.
     K = K / np.linalg.norm(K, axis=1)[:, None]
     weight = np.ones(len(g))

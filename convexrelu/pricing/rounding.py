@@ -5,8 +5,6 @@ Letters: `Z` (n, k) reduced data, `u` (k,) a neuron of cost one, `nu` (n, T) dua
 
 from __future__ import annotations
 
-import numpy as np
-
 from convexrelu.arrays import EPS, Array, row_norms
 from convexrelu.patterns.arrangement import Arrangement
 from convexrelu.patterns.enumeration import equilibration
@@ -35,7 +33,7 @@ def reduction_slack(arrangement: Arrangement, nu: Array) -> float:
 def evaluation_slack(arrangement: Arrangement, nu: Array) -> float:
     """Rounding of sums over samples: nu^T D Z computed with n-term sums of k-term products."""
     n, k = arrangement.Z.shape
-    return 2 * (n + k + 4) * EPS * float(row_norms(nu) @ activation_sizes(arrangement))
+    return float(2 * (n + k + 4) * EPS * (row_norms(nu) @ activation_sizes(arrangement)))
 
 
 def resolution_slack(arrangement: Arrangement, nu: Array, resolution: float) -> tuple[float, float]:

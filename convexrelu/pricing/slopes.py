@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from convexrelu.arrays import EPS, Array
+from convexrelu.arrays import EPS, Array, IntArray
 
 FREE_WEIGHT = 100.0
 """Weight of the free coordinate against the others, in units of the largest bias; the multiplier removes its bias."""
@@ -176,7 +176,7 @@ def shortest_sum(base: Array, rows: Array, start: Array, tol: float = 1e-14, max
     return np.asarray(np.clip(share @ corners, 0.0, 1.0))
 
 
-def _shortest_in_hull(points: Array, share: Array) -> tuple[Array, Array]:
+def _shortest_in_hull(points: Array, share: Array) -> tuple[IntArray, Array]:
     """Wolfe's minor cycles: move to the shortest affine combination, dropping points whose share turns negative."""
     index = np.arange(len(points))
     while True:
