@@ -280,7 +280,7 @@ def _print_rows(rows: dict[str, object]) -> None:
 
 def _print_data(problem: TrainingProblem, target: str) -> None:
     n, d = problem.X.shape
-    _print_rows({"data": f"{n} rows, {d} features, target {target!r}", "weight decay": f"{problem.weight_decay:.6g}"})
+    _print_rows({"samples": n, "features": d, "target": target, "weight decay": f"{problem.weight_decay:.6g}"})
 
 
 def _print_certificate(certificate: Certificate, network: Network) -> None:

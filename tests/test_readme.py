@@ -71,6 +71,13 @@ def test_every_command_is_shown(capsys):
     assert set(commands) == shown
 
 
+def test_slow_tests_are_where_the_readme_says():
+    assert "`pytest -m slow`" in README
+    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-m", "slow", "-p", "no:cacheprovider", "tests"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout  # 5 if there are none
+
+
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).is_file()
