@@ -11,6 +11,7 @@ from scipy.optimize import linprog
 from convexrelu.errors import ConvexReLUError, TooManyPatternsError
 from convexrelu.patterns import hyperplanes, rays, words
 from convexrelu.patterns.cells import (
+    _verified,
     cone_facets,
     count_cells,
     deepest,
@@ -365,6 +366,12 @@ def test_flat_cones_keep_every_half_space():
     assert facet_lists(*cone_facets(Z, active, np.array([[-1.0, 1], [1, 1]]))) == [[0, 2], [0, 1, 2]]
 
 
+def test_a_vector_of_another_cell_is_not_believed():
+    Z = np.random.default_rng(0).standard_normal((12, 2))
+    cells = enumerate_cells(Z)
+    assert facet_lists(*cone_facets(Z, cells.active[:1], cells.interior[5:6])) == [list(range(12))]
+
+
 def test_no_hull_for_a_vector_near_a_wall():
     Z = np.random.default_rng(0).standard_normal((12, 3))
     wall = np.linalg.svd(Z[:1])[2][1]
@@ -419,6 +426,19 @@ def test_words_keep_bits_and_order(m, seed):
     assert words.from_words(distinct, m).tolist() == sorted(map(list, as_set(bits)))
     np.testing.assert_array_equal(distinct[inverse], np.vstack([packed, packed[::-1]]))
     np.testing.assert_array_equal(np.vstack([packed, packed[::-1]])[first], distinct)
+
+
+def test_a_cell_without_an_interior_is_dropped_and_a_misplaced_vector_is_replaced():
+    Z = np.array([[1.0, 0], [0, 1], [1, 1]])
+    planes = distinct_hyperplanes(Z)
+    # (+, +, -) is no cell; (+, +, +) is one, but (1, -1) is not in it.
+    bits = np.array([[True, True, False], [True, True, True]])
+    claimed = rays.Half(bits, bits, np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2), 0.0)
+    checked = _verified(claimed, planes)
+    np.testing.assert_array_equal(checked.bits, bits[1:])
+    assert (checked.interior > 0.1).all()
+    # The false cell has depth zero, so only rounding enters.
+    assert 0 < checked.tau < 1e-13
 
 
 def test_deepest_vector():
