@@ -14,6 +14,7 @@ from convexrelu.errors import InvalidInputError
 from convexrelu.validation import check_choice, check_matrix, check_numeric
 
 FORMAT = 1
+ARRAYS = ("hidden", "hidden_bias", "output", "skip", "output_bias")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -147,9 +148,8 @@ class Network:
     def save(self, path: str | Path) -> None:
         """Write an npz file with the arrays and the metadata."""
         header = json.dumps({"format": FORMAT, "bias": self.bias, "metadata": self.metadata})
-        names = ("hidden", "hidden_bias", "output", "skip", "output_bias")
         with open(path, "wb") as file:
-            np.savez_compressed(file, header=np.array(header), **{name: getattr(self, name) for name in names})
+            np.savez_compressed(file, header=np.array(header), **{name: getattr(self, name) for name in ARRAYS})
 
     @classmethod
     def load(cls, path: str | Path) -> Network:
@@ -163,10 +163,11 @@ class Network:
             If there is no such file.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = dict(archive)
             header = json.loads(str(arrays.pop("header")))
             known = header["format"] <= FORMAT
+            bias, metadata = (header["bias"], header["metadata"]) if known else ("", {})
         except FileNotFoundError:
             raise
         except Exception as error:
@@ -177,7 +178,10 @@ class Network:
             raise InvalidInputError(
                 f"`path` {str(path)!r} has format {header['format']}; upgrade convexrelu to read it."
             )
-        return cls(**arrays, bias=header["bias"], metadata=header["metadata"])
+        unknown = set(arrays) ^ set(ARRAYS)
+        if unknown:
+            raise InvalidInputError(f"`path` {str(path)!r} lacks or has unknown arrays: {', '.join(sorted(unknown))}.")
+        return cls(**arrays, bias=bias, metadata=metadata)
 
 
 def _array(value: Any, name: str, ndim: int) -> Array:

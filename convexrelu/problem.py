@@ -25,7 +25,7 @@ from convexrelu.losses import ExactFit, Loss, get_loss
 from convexrelu.network import Network
 from convexrelu.patterns.arrangement import Arrangement, arrange
 from convexrelu.pricing.dual_norm import DualNorm, best_neuron
-from convexrelu.validation import check_choice, check_matrix, check_number, check_sample_weight, check_targets
+from convexrelu.validation import SMALLEST, check_choice, check_matrix, check_number, check_sample_weight, check_targets
 
 MODES = ("none", "penalized", "free")
 
@@ -193,9 +193,9 @@ class TrainingProblem:
 
     @property
     def negligible(self) -> float:
-        """Objectives below this are rounding: EPS times that of predicting zero everywhere."""
+        """Objectives below this are rounding: EPS times that of predicting zero, or of one neuron as large as Y."""
         if self.is_interpolation:
-            return 0.0
+            return EPS * float(np.abs(self.Y).max() / max(row_norms(self.arrangement.Z).max(initial=0.0), SMALLEST))
         return EPS * self.loss.value(np.zeros_like(self.Y), self.Y, self.sample_weight)
 
     # -- primal ---------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ class TrainingProblem:
         shape, wanted = network.skip.shape, (self.X.shape[1], self.Y.shape[1])
         if shape != wanted:
             raise InvalidInputError(
-                f"`network` maps {shape[0]} inputs to {shape[1]} outputs; this problem has {wanted[0]} and {wanted[1]}."
+                f"`network` maps {shape[0]} inputs to {shape[1]} outputs; this problem needs {wanted[0]} to {wanted[1]}."
             )
         parts = ("bias", network.hidden_bias), ("output_bias", network.output_bias), ("skip", network.skip)
         for name, weights in parts:
@@ -356,9 +356,12 @@ class TrainingProblem:
     def linear_coefficients(self, lam: float) -> tuple[Array, Array]:
         """Coefficients (q, T), (q', T) of the best skip and output bias without neurons at weight decay `lam`.
 
-        Weighted least squares with a ridge `lam` on the penalised columns (infinite: without them).
+        Weighted least squares with a ridge `lam` on the penalised columns (infinite: without them; zero, for
+        interpolation: only for what the free columns leave).
         """
         Qf, Qp = self.linear.free, self.linear.penalized
+        if lam == 0:
+            return self._interpolating_coefficients()
         T, q, used = self.Y.shape[1], Qf.shape[1], Qp.shape[1] if math.isfinite(lam) else 0
         root = np.sqrt(self.sample_weight)[:, None]
         ridge = math.sqrt(lam) * np.eye(used) if used else np.zeros((0, 0))
@@ -371,6 +374,15 @@ class TrainingProblem:
         penalized = np.zeros((Qp.shape[1], T))
         penalized[:used] = coefficients[q:]
         return coefficients[:q], penalized
+
+    def _interpolating_coefficients(self) -> tuple[Array, Array]:
+        """Free coefficients first; penalised ones of least norm for the rest, unless that is rounding."""
+        Qf, Qp = self.linear.free, self.linear.penalized
+        basis = self._free_basis()
+        rest = self.Y - basis @ (basis.T @ self.Y)
+        rest[np.abs(rest) <= 64 * len(rest) * EPS * np.abs(self.Y).max()] = 0.0
+        penalized = np.linalg.lstsq(Qp - basis @ (basis.T @ Qp), rest, rcond=None)[0]
+        return np.linalg.lstsq(Qf, self.Y - Qp @ penalized, rcond=None)[0], penalized
 
     def linear_network(self) -> Network:
         """The best network without neurons."""

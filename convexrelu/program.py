@@ -36,8 +36,8 @@ from convexrelu.result import Solution
 
 # Groups of variables, in order.
 BLOCKS, NORMS, FREE, PENALIZED, FIT, AUXILIARY = range(6)
-# An answer that failed to converge is still a point to certify; one that says "infeasible" is not.
-USABLE = (ConicStatus.SOLVED, ConicStatus.INACCURATE, ConicStatus.LIMIT)
+# Whatever point a backend leaves is worth certifying, unless it is a ray that proves infeasibility.
+RAYS = (ConicStatus.INFEASIBLE, ConicStatus.UNBOUNDED)
 Rows = tuple[sp.csc_array, Array]
 
 
@@ -55,7 +55,7 @@ class Program:
     def __post_init__(self) -> None:
         if self.problem.Y.shape[1] > 1:
             raise UnsupportedError(
-                f"`Y` has {self.problem.Y.shape[1]} tasks; programs over patterns take one; pass single columns."
+                f"`Y` has {self.problem.Y.shape[1]} tasks; programs over patterns take one column at a time."
             )
 
     @cached_property
@@ -111,14 +111,14 @@ class Program:
         """Solve with a backend; the empty solution, with its message, where it returns nothing usable."""
         limit = max(seconds, 1e-3) if math.isfinite(seconds) else None
         raw = backend.solve(self._scaled, tol=tol, options=options, verbose=verbose, time_limit=limit)
-        usable = raw.status in USABLE and np.isfinite(raw.x).all() and np.isfinite(raw.z).all()
+        usable = raw.status not in RAYS and np.isfinite(raw.x).all() and np.isfinite(raw.z).all()
         return self.recover(self.scaling.undo(raw)) if usable else Solution.empty(self.problem, raw.message)
 
     def recover(self, raw: ConicSolution) -> Solution:
         """Block weights, linear part and dual variable of a backend's answer."""
         u, _, free, penalized, _, _ = np.split(raw.x, np.cumsum(self._widths)[:-1])
         return Solution(
-            neurons=u.reshape(len(self.blocks[0]), -1),
+            neurons=u.reshape(len(self.blocks[0]), self.problem.arrangement.Z.shape[1]),
             outputs=self.blocks[1][:, None],
             free=free[:, None] + self._shift,
             penalized=penalized[:, None],
@@ -240,6 +240,8 @@ def _redundant(problem: TrainingProblem, active: BoolArray) -> BoolArray:
     if not affine:
         return np.zeros(len(active), dtype=bool)
     moving = np.flatnonzero(np.abs(problem.arrangement.Z).sum(axis=1) > 0)
+    if not len(moving):
+        return np.zeros(len(active), dtype=bool)
     # Only complements that are listed themselves make a pattern redundant.
     listed = {row.tobytes() for row in np.packbits(active[:, moving], axis=1)}
     complements = np.packbits(~active[:, moving], axis=1)

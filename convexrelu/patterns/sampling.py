@@ -9,7 +9,7 @@ import numpy as np
 from convexrelu.patterns.arrangement import Arrangement, arrange
 from convexrelu.patterns.cells import sample_cells
 from convexrelu.patterns.enumeration import equilibration
-from convexrelu.patterns.patterns import BIASES, Patterns, patterns_of_cells
+from convexrelu.patterns.patterns import BIASES, Patterns, patterns_of_cells, useful
 from convexrelu.validation import check_choice, check_count, check_matrix
 
 
@@ -56,6 +56,9 @@ def sample_arrangement(arrangement: Arrangement, n_patterns: int, random_state: 
         return patterns_of_cells(arrangement, np.zeros((0, len(arrangement.Z)), dtype=bool), None)
     scaled = arrangement.Z * equilibration(arrangement.Z)
     rng = np.random.default_rng(random_state)
-    active, interior = sample_cells(scaled, n_patterns, rng, arrangement.n_penalized)
+    # Two more: all on and all off may have to go.
+    active, interior = sample_cells(scaled, n_patterns + 2, rng, arrangement.n_penalized)
+    _, keep = useful(arrangement, active)
+    keep = keep[:n_patterns]
     # The interiors are in scaled coordinates: Z u = (Z s)(u / s).
-    return patterns_of_cells(arrangement, active, interior * equilibration(arrangement.Z))
+    return patterns_of_cells(arrangement, active[keep], interior[keep] * equilibration(arrangement.Z))

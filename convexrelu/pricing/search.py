@@ -153,8 +153,17 @@ def find_neurons(
     batch = _coarse(rows, _stack([given, fresh]), n_steps)
     if refine:
         promising = _values(rows, batch) > 0.8 * threshold
-        batch = _refine(rows, batch.take(promising)) if promising.any() else batch
+        batch = _with_best(rows, _refine(rows, batch.take(promising)), batch) if promising.any() else batch
     return _collect(rows, batch, nu, threshold, 1e-9 if refine else 1e-4)
+
+
+def _with_best(rows: _Rows, refined: _Batch, coarse: _Batch) -> _Batch:
+    """Keep the best start where no refined one reaches it: refinement may end in another, lower local maximum."""
+    values = _values(rows, coarse)
+    best = int(np.argmax(values))
+    if values[best] <= _values(rows, refined).max() * (1 + 1e-12):
+        return refined
+    return _stack([refined, coarse.take(np.array([best]))])
 
 
 def _random_neurons(rows: _Rows, nu: Array, rng: np.random.Generator, n_random: int) -> Array:
