@@ -248,7 +248,7 @@ def test_with_weight_decay_changes_nothing_else():
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (cr.Network([[1.0, 2.0]], None, [[1.0]]), r"`network` maps 2 inputs to 1 outputs; this problem needs 1 to 1"),
+        (cr.Network([[1.0, 2.0]], None, [[1.0]]), r"`network` maps 2 inputs to 1 outputs; this problem"),
         (cr.Network([[1.0]], None, [[1.0, 1.0]]), r"`network` maps 1 inputs to 2 outputs"),
         (cr.Network([[1.0]], [1.0], [[1.0]]), r"`network` has non-zero bias weights.*bias='none'.*bias='penalized'"),
         (cr.Network([[1.0]], None, [[1.0]], [[1.0]]), r"`network` has non-zero skip weights"),
