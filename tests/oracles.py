@@ -1,6 +1,7 @@
 """Slow and obvious answers to compare with, in the original coordinates: no rank reduction, no facets, no package code.
 
-Letters: `X` (n, d) data, `A` (n, D) data of the arrangement (`X` or `[X 1]`), `D` (P, n) activation patterns, `nu` (n,) dual variable.
+Letters: `X` (n, d) data, `A` (n, k) data of the arrangement (`X` or `[X 1]`), `D` (P, n) activation patterns, `nu` (n,)
+dual variable.
 """
 
 import itertools
@@ -24,12 +25,11 @@ def hidden_data(X, bias):
 def exact_patterns(A):
     """Every full-dimensional cell of the arrangement of the rows of A, one row at a time: which signs can come next?
 
-    A side is open if a linear program finds a neuron with margin one on it; random neurons spare most of those programs.
-    Zero rows are off.
+    A side is open if a linear program finds a neuron with margin one on it; random neurons spare most of those
+    programs. Zero rows are off.
     """
     n = len(A)
     moving = [i for i in range(n) if A[i].any()]
-    # The widest rows first would do as well; any order gives the same cells.
     seen = np.random.default_rng(0).standard_normal((2000, A.shape[1])) @ A.T > 0
     prefixes = [()]
     for count, _ in enumerate(moving, start=1):
@@ -127,7 +127,16 @@ def raw_objective(parts, X, y, weight_decay, bias, output_bias, skip, weight):
 
 
 def gradient_descent(
-    X, y, weight_decay, *, bias="penalized", output_bias="none", skip="none", sample_weight=None, widths=(4, 12), seeds=3
+    X,
+    y,
+    weight_decay,
+    *,
+    bias="penalized",
+    output_bias="none",
+    skip="none",
+    sample_weight=None,
+    widths=(4, 12),
+    seeds=3,
 ):
     """The best of several L-BFGS runs on the non-convex objective: an upper bound on the optimum, nothing more."""
     X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
@@ -164,7 +173,7 @@ def _descend(modes, width, seed):
 def dual_norm(X, nu, bias):
     """The largest |nu . relu(X w + b)| over neurons of cost one, attained by a neuron that is evaluated here.
 
-    With a free bias sum(nu) must be zero; the best bias is then at a kink, so every sample is the origin once (theory A.3).
+    With a free bias sum(nu) must be zero; the best bias is then at a kink: every sample is the origin once (theory A.3).
     """
     X, nu = np.asarray(X, dtype=float), np.asarray(nu, dtype=float)
     if bias == "free":
@@ -218,7 +227,7 @@ def exact_objective(X, y, weight_decay, network, *, bias, output_bias, skip, sam
 
 
 def spline_slopes(x, y):
-    """Slopes (n-1,) of the piecewise linear interpolant of distinct sorted x, and its changes of slope (n-2,), exactly."""
+    """Slopes (n-1,) of the piecewise linear interpolant of distinct sorted x, and their changes (n-2,), exactly."""
     x, y = fractions(x), fractions(y)
     slopes = [(y[i + 1] - y[i]) / (x[i + 1] - x[i]) for i in range(len(x) - 1)]
     return slopes, [slopes[i + 1] - slopes[i] for i in range(len(slopes) - 1)]

@@ -1,4 +1,4 @@
-"""A certificate is never optimistic: lower bounds against exact optima in rational arithmetic, with no tolerance at all."""
+"""A certificate is never optimistic: lower bounds against exact optima in rational arithmetic, with no tolerance."""
 
 import math
 from fractions import Fraction
@@ -84,7 +84,7 @@ def test_weight_decay_above_the_largest_with_a_free_output_bias():
 
 
 def test_identity_data_exactly():
-    # One neuron per sign: f_+ = relu(w) with w = f_+, so the value is g(|y_+|) + g(|y_-|), g as for one sample of norm one.
+    # One neuron per sign: f_+ = relu(w) with w = f_+, so the value is g(|y_+|) + g(|y_-|), g as for one sample.
     y = np.array([3.0, 4.0, -5.0, -12.0])
     for decay in (0.5, 4.5, 7.0, 20.0):
         problem = cr.TrainingProblem(np.eye(4), y, decay, bias="none")
@@ -122,7 +122,12 @@ def test_univariate_interpolation_by_a_hand_made_dual_variable():
 
 def exact_objective(problem, network):
     return oracles.exact_objective(
-        problem.X, problem.Y[:, 0], problem.weight_decay, network, **kinds_of(problem), sample_weight=problem.sample_weight
+        problem.X,
+        problem.Y[:, 0],
+        problem.weight_decay,
+        network,
+        **kinds_of(problem),
+        sample_weight=problem.sample_weight,
     )
 
 
@@ -177,7 +182,7 @@ def test_bounds_over_some_patterns_speak_of_these_only(problem, count, seed):
     some = every.take(np.random.default_rng(seed).permutation(len(every))[:count])
     result = solve(problem, patterns=some)
     assert result.certificate.scope == "patterns"
-    # More patterns, lower value: the bound over some may exceed the optimum over all, but not the network it belongs to.
+    # More patterns, lower value: the bound over some may exceed the optimum over all, but not its own network.
     assert Fraction(result.certificate.lower_bound) <= exact_objective(problem, result.network)
 
 
@@ -301,9 +306,7 @@ def test_feasible_dual_variables_are_what_the_program_asks_for():
     X, y = rng.standard_normal((7, 2)), rng.standard_normal(7)
     weight = np.array([1.0, 0.0, 2.0, 1.0, 0.0, 1.0, 0.5])
     for bias, output_bias, skip in LEGAL_MODES:
-        problem = cr.TrainingProblem(
-            X, y, 0.1, bias=bias, output_bias=output_bias, skip=skip, sample_weight=weight
-        )
+        problem = cr.TrainingProblem(X, y, 0.1, bias=bias, output_bias=output_bias, skip=skip, sample_weight=weight)
         nu = problem.feasible_direction(rng.standard_normal((7, 1)))
         assert not nu[weight == 0].any()
         # Two passes of an orthogonal projection: a few roundings.

@@ -55,7 +55,7 @@ def test_no_neuron_has_a_larger_correlation(X, draw, bias):
     rng = np.random.default_rng(0)
     W, b = rng.standard_normal((2000, X.shape[1])), rng.standard_normal(2000) * (bias != "none") * 3
     if bias == "free":
-        # sum(nu) = 0 up to rounding, which a large bias would multiply: the bound is over kinks at samples (theory A.3).
+        # sum(nu) = 0 up to rounding, which a large bias would multiply: the bound is for kinks at samples (A.3).
         b = -(W @ X.T)[np.arange(2000), rng.integers(0, len(X), 2000)]
     cost = np.linalg.norm(W if bias == "free" else np.column_stack([W, b]), axis=1)
     values = np.abs(nu[:, 0] @ np.maximum(X @ W.T + b, 0)) / cost
@@ -63,7 +63,9 @@ def test_no_neuron_has_a_larger_correlation(X, draw, bias):
     assert values.max() <= norm.upper + 1e-13
 
 
-@pytest.mark.parametrize(("bias", "offset", "rel"), [("penalized", 1e4, 1e-8), ("free", 1e4, 1e-8), ("free", 1e8, 1e-2)])
+@pytest.mark.parametrize(
+    ("bias", "offset", "rel"), [("penalized", 1e4, 1e-8), ("free", 1e4, 1e-8), ("free", 1e8, 1e-2)]
+)
 def test_offset_data(bias, offset, rel):
     rng = np.random.default_rng(0)
     X, nu = rng.standard_normal((6, 2)), centred(rng.standard_normal(6), "free")

@@ -21,7 +21,7 @@ def test_equal_inputs_with_different_targets_are_named():
 @pytest.mark.parametrize("bias", ["none", "penalized", "free"])
 def test_equal_inputs_are_compared_with_their_signed_zeros(bias):
     with pytest.raises(InvalidInputError, match="rows 0 and 1"):
-        make([[0.0], [-0.0]], [1.0, 2.0], bias=bias)
+        make([[0.0, 1.0], [-0.0, 1.0]], [1.0, 2.0], bias=bias)
 
 
 def test_equal_inputs_in_one_of_several_tasks():

@@ -28,7 +28,7 @@ def test_losses_are_found_by_name_or_passed_through():
 
 @pytest.mark.parametrize("value", ["mse", "interpolation", "", None, 3, SquaredLoss], ids=repr)
 def test_unknown_losses_are_named(value):
-    with pytest.raises(InvalidInputError, match="`loss` must be one of .*'squared'.*got "):
+    with pytest.raises(InvalidInputError, match=r"`loss` must be one of .*'squared'.*got "):
         get_loss(value)
 
 
@@ -85,7 +85,7 @@ def test_fenchel_young(draw, n):
     tight = -loss.gradient(F, Y, weight)
     # Weights are powers of two and the rest small integers: exact.
     assert loss.value(F, Y, weight) == loss.dual_value(tight, Y, weight)[0] - np.sum(tight * F)
-    assert 0.0 == ExactFit().dual_value(nu, Y, weight)[0] - np.sum(nu * Y)
+    assert ExactFit().dual_value(nu, Y, weight)[0] - np.sum(nu * Y) == 0.0
 
 
 @pytest.mark.parametrize("loss", [SquaredLoss(), ExactFit()], ids=lambda loss: loss.name)

@@ -7,6 +7,7 @@ import oracles
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 from strategies import data, examples
 
 import convexrelu as cr
@@ -80,7 +81,11 @@ def test_the_errors_of_the_reduction_are_bounded():
             exact = np.longdouble(X) @ np.longdouble((W / full[:, None]).T) + np.longdouble(b / full)
             error = np.abs(np.float64(np.longdouble(arrangement.Z) @ np.longdouble(U.T) - exact))
             # Computing U itself rounds as well: (d + 2) products per coordinate, not part of the reduction's error.
-            own = 8 * np.finfo(float).eps * (np.abs(arrangement.Z) @ np.abs(U.T) + np.abs(X) @ np.abs(W / full[:, None]).T)
+            own = (
+                8
+                * np.finfo(float).eps
+                * (np.abs(arrangement.Z) @ np.abs(U.T) + np.abs(X) @ np.abs(W / full[:, None]).T)
+            )
             assert (error <= arrangement.row_error[:, None] * (1 + np.abs(b / full)) + own + 1e-16).all()
             assert (arrangement.cost(U) <= arrangement.stretch * (1 + 1e-15)).all()
 
@@ -88,13 +93,15 @@ def test_the_errors_of_the_reduction_are_bounded():
 def test_tiny_columns_count():
     X = np.random.default_rng(0).standard_normal((5, 2)) * [1.0, 1e-20]
     assert arrange(X, "none").n_penalized == 2
-    assert len(cr.enumerate_patterns(X, bias="none")) == oracles.count_in_general_position(5, 2) 
+    assert len(cr.enumerate_patterns(X, bias="none")) == oracles.count_in_general_position(5, 2)
 
 
 # -- enumeration ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("n", "d", "bias"), [(9, 1, "penalized"), (8, 2, "none"), (7, 2, "penalized"), (8, 3, "none"), (7, 3, "penalized")])
+@pytest.mark.parametrize(
+    ("n", "d", "bias"), [(9, 1, "penalized"), (8, 2, "none"), (7, 2, "penalized"), (8, 3, "none"), (7, 3, "penalized")]
+)
 def test_counts_in_general_position(n, d, bias):
     X = np.random.default_rng(n).standard_normal((n, d))
     patterns = cr.enumerate_patterns(X, bias=bias)
@@ -141,10 +148,8 @@ def test_facets_describe_the_cones(X, bias):
         for facet in facets if len(facets) > 1 else ():
             others = np.setdiff1d(facets, [facet])
             K = (signs * Z)[others]
-            answer = oracles.linprog(
-                np.zeros(Z.shape[1]), A_ub=np.vstack([-K, (signs * Z)[[facet]]]), b_ub=np.append(np.zeros(len(K)), -1.0),
-                bounds=(None, None),
-            )  # fmt: skip
+            rhs = np.append(np.zeros(len(K)), -1.0)
+            answer = linprog(np.zeros(Z.shape[1]), np.vstack([-K, (signs * Z)[[facet]]]), rhs, bounds=(None, None))
             assert answer.status == 0
     if Z.shape[1] == 2 and bias != "free":
         assert (np.diff(patterns.facet_indptr) <= 2).all()
@@ -295,7 +300,9 @@ def test_given_patterns_may_be_unrealisable():
     assert result.objective == pytest.approx(0.5, rel=1e-6) and result.certificate.scope == "patterns"
 
 
-@pytest.mark.parametrize("active", [[[1, 0, 1]], np.ones((2, 2), dtype=bool), np.ones(3, dtype=bool), "all", None], ids=repr)
+@pytest.mark.parametrize(
+    "active", [[[1, 0, 1]], np.ones((2, 2), dtype=bool), np.ones(3, dtype=bool), "all", None], ids=repr
+)
 def test_bad_given_patterns(active):
     with pytest.raises(InvalidInputError, match=r"`active` must be a boolean matrix \(n_patterns, 3\), got "):
         Patterns.from_active([[0.0], [1.0], [2.0]], active)

@@ -16,7 +16,6 @@ import convexrelu as cr
 from convexrelu.errors import InvalidInputError
 from convexrelu.losses import SquaredLoss
 
-
 # -- the objective ----------------------------------------------------------------------------------------------------
 
 
@@ -46,7 +45,9 @@ def test_interpolation_objective_by_hand():
     assert penalized.objective(network) == 5 * 2 + 0.5 * (0.25 + 1)
     free = cr.TrainingProblem.interpolation(X, targets, bias="free", skip="free")
     assert free.objective(network) == 3 * 2
-    assert cr.TrainingProblem.interpolation(X, targets + [[0.0], [1e-3]], **kinds).objective(network) == math.inf
+    assert (
+        cr.TrainingProblem.interpolation(X, targets + np.array([[0.0], [1e-3]]), **kinds).objective(network) == math.inf
+    )
 
 
 def test_objective_of_several_tasks():
@@ -96,7 +97,9 @@ def torch_objective(network, X, Y, weight_decay, reduction, decayed):
 def test_from_torch(reduction, T):
     rng = np.random.default_rng(0)
     X, Y = rng.standard_normal((5, 2)), rng.standard_normal((5, T))
-    network = cr.Network(rng.standard_normal((4, 2)), rng.standard_normal(4), rng.standard_normal((4, T)), None, rng.standard_normal(T))
+    network = cr.Network(
+        rng.standard_normal((4, 2)), rng.standard_normal(4), rng.standard_normal((4, T)), None, rng.standard_normal(T)
+    )
     problem = cr.TrainingProblem.from_torch(X, Y, 0.3, reduction=reduction)
     parts = (network.hidden, network.hidden_bias, network.output, network.output_bias)
     theirs = torch_objective(network, X, Y, 0.3, reduction, parts)

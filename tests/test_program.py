@@ -36,7 +36,9 @@ def feasible_solution(program, seed):
 def point(program, solution):
     """The cone program's variables (u, t, free, penalised, f) at a solution; free ones are relative to a first fit."""
     problem = program.problem
-    shift = program.recover(ConicSolution(np.zeros(program.conic.n_variables), np.zeros(program.conic.n_rows), None, 0, "")).free
+    shift = program.recover(
+        ConicSolution(np.zeros(program.conic.n_variables), np.zeros(program.conic.n_rows), None, 0, "")
+    ).free
     free = solution.free - shift
     fit = np.maximum(problem.arrangement.Z @ solution.neurons.T, 0.0) @ solution.outputs
     fit += problem.linear.free @ free + problem.linear.penalized @ solution.penalized
@@ -144,7 +146,9 @@ def test_complements_that_are_not_listed_are_kept():
 def test_kinds_of_programs(interpolation):
     X, y = np.array([[0.0, 1.0], [1.0, 3.0], [2.0, 1.0]]), np.array([0.0, 1.0, 0.0])
     make = cr.TrainingProblem.interpolation if interpolation else cr.TrainingProblem
-    assert full_program(make(X[:, :1], y, bias="free")).conic.kind is (ProgramKind.LP if interpolation else ProgramKind.QP)
+    assert full_program(make(X[:, :1], y, bias="free")).conic.kind is (
+        ProgramKind.LP if interpolation else ProgramKind.QP
+    )
     assert full_program(make(X, y, bias="free")).conic.kind is ProgramKind.SOCP
     assert full_program(make(X[:, :1], y)).conic.kind is ProgramKind.SOCP
 
@@ -161,7 +165,9 @@ def test_the_dual_variable_is_the_residual(modes):
     # The solver's 1e-10, times the size of the program's condition.
     np.testing.assert_allclose(solution.dual, weight[:, None] * (y[:, None] - fit), atol=1e-7)
     np.testing.assert_allclose(problem.linear.free.T @ solution.dual, 0.0, atol=1e-7)
-    assert oracles.dual_norm(X, solution.dual[:, 0] - (modes[0] == "free") * solution.dual.mean(), modes[0]) <= 0.1 * (1 + 1e-5)
+    assert oracles.dual_norm(X, solution.dual[:, 0] - (modes[0] == "free") * solution.dual.mean(), modes[0]) <= 0.1 * (
+        1 + 1e-5
+    )
 
 
 def test_a_backend_without_an_answer_leaves_the_zero_solution():

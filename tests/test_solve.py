@@ -1,5 +1,6 @@
 """`solve` against slow oracles, its invariants (theory G.1 and G.2), and every argument that cannot be used."""
 
+import itertools
 import math
 
 import numpy as np
@@ -41,7 +42,7 @@ def assert_same_value(a, b, factor=1.0):
 
 
 def instance(seed, modes, interpolation, max_n, max_d):
-    """A random problem: Gaussian, or integers with ties, duplicates and zero rows; interpolation targets are reachable."""
+    """A random problem: Gaussian, or integers with ties, duplicates and zero rows; targets are reachable."""
     rng = np.random.default_rng([seed, LEGAL_MODES.index(modes), interpolation])
     n, d = rng.integers(2, max_n + 1), rng.integers(1, max_d + 1)
     X = rng.integers(-2, 3, (n, d)).astype(float) if rng.random() < 0.5 else rng.standard_normal((n, d))
@@ -66,8 +67,8 @@ def instance(seed, modes, interpolation, max_n, max_d):
 def check_against_oracle(problem, backends):
     decay = None if problem.is_interpolation else problem.weight_decay
     value = oracles.convex_value(problem.X, problem.Y[:, 0], decay, **kinds_of(problem))
-    # The oracle's accuracy is 1e-10 to 1e-8 of its value times the size of the multipliers, and where the optimum is zero
-    # a few 1e-10 of the data.
+    # The oracle's accuracy is 1e-10 to 1e-8 of its value times the size of the multipliers, and where the optimum is
+    # zero a few 1e-10 of the data.
     slack = 1e-7 * value + 1e-9 * np.abs(problem.Y).max()
     for backend in backends:
         result = solve(problem, backend)
@@ -210,7 +211,7 @@ def test_cheaper_parts_never_raise_the_value(problem, part):
         solve(cr.TrainingProblem(problem.X, problem.Y, problem.weight_decay, **{**base, part: kind}))
         for kind in ("free", "penalized", "none")
     ]
-    for cheap, dear in zip(chain, chain[1:], strict=False):
+    for cheap, dear in itertools.pairwise(chain):
         assert cheap.certificate.lower_bound <= dear.objective + ROUNDING * null_objective(problem)
 
 
@@ -224,7 +225,7 @@ def test_more_patterns_never_raise_the_value(problem, few, more, seed):
         for count in (few, few + more)
     ]
     results.append(solve(problem, patterns=every))
-    for fewer, further in zip(results, results[1:], strict=False):
+    for fewer, further in itertools.pairwise(results):
         assert further.certificate.lower_bound <= fewer.objective + ROUNDING * null_objective(problem)
     assert results[0].certificate.scope == results[1].certificate.scope == "patterns"
     assert results[0].status is Status.PATTERN_OPTIMAL
@@ -290,7 +291,7 @@ def test_interpolation_is_the_limit_of_vanishing_weight_decay(problem):
         penalised = solve(cr.TrainingProblem(problem.X, problem.Y, decay, **kinds_of(problem)))
         ratios.append((penalised.certificate.lower_bound / decay, penalised.objective / decay))
         assert ratios[-1][0] <= value.objective * (1 + ROUNDING)
-    for larger, smaller in zip(ratios, ratios[1:], strict=False):
+    for larger, smaller in itertools.pairwise(ratios):
         assert larger[0] <= smaller[1] * (1 + ROUNDING)
 
 
@@ -343,7 +344,12 @@ def test_above_the_largest_weight_decay_the_network_is_empty(modes, factor):
     rng = np.random.default_rng(7)
     X, y = rng.standard_normal((6, 2)), rng.standard_normal(6)
     columns = {"skip": X, "output_bias": np.ones((6, 1))}
-    Q = np.hstack([np.zeros((6, 0)), *(columns[k] for k, kind in zip(columns, (skip, output_bias)) if kind == "free")])
+    Q = np.hstack(
+        [
+            np.zeros((6, 0)),
+            *(columns[k] for k, kind in zip(columns, (skip, output_bias), strict=True) if kind == "free"),
+        ]
+    )
     residual = y - Q @ np.linalg.lstsq(Q, y)[0] if Q.shape[1] else y
     decay = factor * oracles.dual_norm(X, residual, bias)
     result = solve(cr.TrainingProblem(X, y, decay, bias=bias, output_bias=output_bias, skip=skip))
@@ -391,13 +397,12 @@ def test_one_sample(X, modes, interpolation):
 
 @pytest.mark.parametrize("modes", LEGAL_MODES, ids="-".join)
 def test_constant_data_leave_at_most_a_constant(modes):
-    bias, output_bias, skip = modes
     kinds = dict(zip(("bias", "output_bias", "skip"), modes, strict=True))
     X, y = np.full((4, 2), 2.0), np.array([0.0, 1.0, 2.0, 5.0])
     result = solve(cr.TrainingProblem(X, y, 1e-3, **kinds))
     assert result.status is Status.OPTIMAL
     assert np.ptp(result.network(X)) == 0
-    if "free" in (output_bias, skip):
+    if "free" in modes[1:]:
         assert result.objective == pytest.approx(0.5 * np.sum((y - y.mean()) ** 2), rel=1e-6)
 
 
@@ -592,7 +597,11 @@ def test_patterns_of_other_data_are_not_believed(problem):
     # The same number of samples is not enough: these patterns are complete for something else.
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((6, 2)), rng.standard_normal(6)
-    for patterns in (cr.enumerate_patterns(X, bias="none"), cr.enumerate_patterns(X[::-1]), cr.enumerate_patterns(2 * X - 1)):
+    for patterns in (
+        cr.enumerate_patterns(X, bias="none"),
+        cr.enumerate_patterns(X[::-1]),
+        cr.enumerate_patterns(2 * X - 1),
+    ):
         check = cr.TrainingProblem(X, y, 0.05)
         try:
             result = solve(check, patterns=patterns)

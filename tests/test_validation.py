@@ -29,7 +29,13 @@ def test_what_passes_is_a_read_only_float64_copy():
 
 @pytest.mark.parametrize(
     "value",
-    [[[1, 2]], ((1.0, 2.0),), np.ones((2, 2), dtype=bool), np.asfortranarray(np.ones((3, 2))), np.ones((2, 1), np.float16)],
+    [
+        [[1, 2]],
+        ((1.0, 2.0),),
+        np.ones((2, 2), dtype=bool),
+        np.asfortranarray(np.ones((3, 2))),
+        np.ones((2, 1), np.float16),
+    ],
     ids=["list", "tuple", "bool", "fortran", "float16"],
 )
 def test_matrices_of_many_kinds(value):
@@ -119,7 +125,9 @@ def test_numbers(value):
     assert type(number) is float and number == value
 
 
-@pytest.mark.parametrize("value", [0.0, -1, math.nan, math.inf, "1", None, True, np.bool_(True), 1j, np.ones(1)], ids=repr)
+@pytest.mark.parametrize(
+    "value", [0.0, -1, math.nan, math.inf, "1", None, True, np.bool_(True), 1j, np.ones(1)], ids=repr
+)
 def test_bad_numbers(value):
     with pytest.raises(InvalidInputError, match=r"`tol` must be a finite number greater than 0, got .* Try 1\."):
         check_number(value, "tol", above=0.0, hint=" Try 1.")
