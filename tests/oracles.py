@@ -173,7 +173,7 @@ def _descend(modes, width, seed):
 def dual_norm(X, nu, bias):
     """The largest |nu . relu(X w + b)| over neurons of cost one, attained by a neuron that is evaluated here.
 
-    With a free bias sum(nu) must be zero; the best bias is then at a kink: every sample is the origin once (theory A.3).
+    With a free bias sum(nu) must be zero; the best bias is then at a kink: each sample is the origin once (theory A.3).
     """
     X, nu = np.asarray(X, dtype=float), np.asarray(nu, dtype=float)
     if bias == "free":

@@ -353,5 +353,12 @@ def test_a_neurons_pattern_is_a_cell_that_touches_it(X, bias, seed):
         assert touching.all(axis=1).any()
 
 
+def test_a_neuron_on_the_kink_of_opposite_rows_is_next_to_a_real_cell():
+    # Both samples off is no cell: one of the two must be on.
+    X = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
+    patterns = neuron_patterns(arrange(X, "none"), np.array([[0.0, 1.0]]))
+    assert patterns.active.tolist() in ([[True, False, True]], [[False, True, True]])
+
+
 def test_sampling_an_arrangement_of_rank_zero():
     assert len(sample_arrangement(arrange(np.zeros((3, 1)), "none"), 5, 0)) == 0
