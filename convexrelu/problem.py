@@ -228,7 +228,7 @@ class TrainingProblem:
         shape, wanted = network.skip.shape, (self.X.shape[1], self.Y.shape[1])
         if shape != wanted:
             raise InvalidInputError(
-                f"`network` maps {shape[0]} inputs to {shape[1]} outputs; this problem needs {wanted[0]} to {wanted[1]}."
+                f"`network` maps {shape[0]} inputs to {shape[1]} outputs; this problem has {wanted[0]} to {wanted[1]}."
             )
         parts = ("bias", network.hidden_bias), ("output_bias", network.output_bias), ("skip", network.skip)
         for name, weights in parts:
@@ -382,7 +382,8 @@ class TrainingProblem:
         rest = self.Y - basis @ (basis.T @ self.Y)
         rest[np.abs(rest) <= 64 * len(rest) * EPS * np.abs(self.Y).max()] = 0.0
         penalized = np.linalg.lstsq(Qp - basis @ (basis.T @ Qp), rest, rcond=None)[0]
-        return np.linalg.lstsq(Qf, self.Y - Qp @ penalized, rcond=None)[0], penalized
+        free: Array = np.linalg.lstsq(Qf, self.Y - Qp @ penalized, rcond=None)[0]
+        return free, penalized
 
     def linear_network(self) -> Network:
         """The best network without neurons."""

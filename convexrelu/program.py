@@ -21,6 +21,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse as sp
 
 from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
@@ -83,17 +84,18 @@ class Program:
 
     @cached_property
     def scaling(self) -> Scaling:
-        """Units in which data and targets are about one, and the objective is that of predicting zero."""
+        """Units in which data, targets, and the smaller of the loss at zero and the price of a unit of norm are about one.
+
+        Solvers meet the dual constraints to an absolute tolerance: in units where the price is far below one, poorly.
+        """
         fit = self.problem.loss.unit(self._targets)
-        columns = equilibration(self.problem.arrangement.Z)
-        norm = fit * float(columns[: self._p].max(initial=0.0)) or 1.0
+        norm = fit * float(np.abs(self._basis[: self._p]).max(initial=0.0)) or 1.0
         free, penalized = (fit * equilibration(Q) for Q in (self.problem.linear.free, self.problem.linear.penalized))
-        blocks = np.tile(fit * columns, len(self.blocks[0]))
         factors = [1 / fit, 1 / fit, 1 / norm, 1 / fit, 1.0, 1 / norm, 1.0]
         return Scaling(
-            unknowns=self._spread([blocks, norm, free, penalized, fit, 1.0]),
+            unknowns=self._spread([fit, norm, free, penalized, fit, 1.0]),
             rows=np.repeat(factors, [rows.shape[0] for rows, _ in self._groups]),
-            objective=self._value_of_zero or norm * self.problem.penalty,
+            objective=min(self._value_of_zero, norm * self.problem.penalty),
         )
 
     @cached_property
@@ -116,9 +118,9 @@ class Program:
 
     def recover(self, raw: ConicSolution) -> Solution:
         """Block weights, linear part and dual variable of a backend's answer."""
-        u, _, free, penalized, _, _ = np.split(raw.x, np.cumsum(self._widths)[:-1])
+        w, _, free, penalized, _, _ = np.split(raw.x, np.cumsum(self._widths)[:-1])
         return Solution(
-            neurons=u.reshape(len(self.blocks[0]), self.problem.arrangement.Z.shape[1]),
+            neurons=w.reshape(len(self.blocks[0]), len(self._basis)) @ self._basis.T,
             outputs=self.blocks[1][:, None],
             free=free[:, None] + self._shift,
             penalized=penalized[:, None],
@@ -139,6 +141,20 @@ class Program:
         return self._p == 1
 
     @cached_property
+    def _white(self) -> Array:
+        """The data Z T (n, k) in coordinates w, u = T w, in which all directions look alike: thin cones become wide."""
+        return self.problem.arrangement.Z @ self._basis
+
+    @cached_property
+    def _basis(self) -> Array:
+        """T (k, k)."""
+        Z = self.problem.arrangement.Z
+        columns = equilibration(Z)
+        R = np.linalg.qr(Z * columns, mode="r")
+        T: Array = columns[:, None] * scipy.linalg.solve_triangular(R, np.eye(len(columns)) * math.sqrt(len(Z)))
+        return T
+
+    @cached_property
     def _shift(self) -> Array:
         """Coefficients (q, 1) of the free columns fitted to the targets: solvers see what is left, around zero."""
         return self.problem.linear_coefficients(math.inf)[0]
@@ -155,7 +171,7 @@ class Program:
     @property
     def _value_of_zero(self) -> float:
         value = self.problem.loss.value(np.zeros_like(self._targets), self._targets, self.problem.sample_weight)
-        return value if math.isfinite(value) else 0.0
+        return value if 0 < value < math.inf else math.inf
 
     @cached_property
     def _widths(self) -> list[int]:
@@ -200,28 +216,27 @@ class Program:
     def _features(self) -> sp.csc_array:
         """The matrix (n, n_blocks k) of u -> sum_b sign_b D_b Z u_b."""
         index, sign = self.blocks
-        Z = self.problem.arrangement.Z
+        Z = self._white
         block, sample = np.nonzero(self.patterns.active[index])
         return _block_rows(sample, block, sign[block, None] * Z[sample], (len(Z), len(index)))
 
     def _facets(self) -> sp.csc_array:
-        """The matrix of u -> K_b u_b on the facets of every block; rows have length one in the scaled coordinates."""
+        """The matrix of u -> K_b u_b on the facets of every block, rows of length one."""
         some = self.patterns.take(self.blocks[0])
-        Z = self.problem.arrangement.Z
+        Z = self._white
         block = np.repeat(np.arange(len(some)), np.diff(some.facet_indptr))
         signs = np.where(some.active[block, some.facet_rows], 1.0, -1.0)
-        length = row_norms(Z * equilibration(Z))[some.facet_rows]
-        data = (signs / length)[:, None] * Z[some.facet_rows]
+        data = (signs / row_norms(Z)[some.facet_rows])[:, None] * Z[some.facet_rows]
         return _block_rows(np.arange(len(block)), block, data, (len(block), len(some)))
 
     def _norm_rows(self) -> Rows:
         """Rows with t_b >= |u_b[:p]|: cones (t, u), or for p = 1 the half-lines t - u >= 0 and t + u >= 0."""
-        n_blocks, k = len(self.blocks[0]), self.problem.arrangement.Z.shape[1]
+        n_blocks, S = len(self.blocks[0]), self._basis[: self._p]
         if self._is_line:
-            u = sp.kron(sp.eye_array(n_blocks), np.eye(k)[:1])
+            u = sp.kron(sp.eye_array(n_blocks), S)
             t = sp.eye_array(n_blocks)
             return self._rows({BLOCKS: sp.vstack([u, -u]), NORMS: sp.vstack([-t, -t])})
-        u = sp.kron(sp.eye_array(n_blocks), np.eye(self._p + 1, k, k=-1))
+        u = sp.kron(sp.eye_array(n_blocks), np.vstack([np.zeros((1, S.shape[1])), S]))
         t = sp.kron(sp.eye_array(n_blocks), np.eye(self._p + 1, 1))
         return self._rows({BLOCKS: -u, NORMS: -t})
 

@@ -169,8 +169,8 @@ def _solved_over(
         network = network_of(problem, solution, tol)
         proof = _certify_over(problem, patterns, network, solution.dual)
         if proof.gap > tol:
-            # The network's own residual is the better dual variable where the solver's is poor, as when no neuron is
-            # needed.
+            # The network's own residual is the better dual variable where the solver's is poor, as above the largest
+            # weight decay that needs neurons.
             residual = -problem.loss.gradient(network(problem.X), problem.Y, problem.sample_weight)
             proof = min(proof, _certify_over(problem, patterns, network, residual), key=lambda c: c.gap)
         monitor.lap("certificate")
