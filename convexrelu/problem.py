@@ -381,8 +381,8 @@ class TrainingProblem:
         basis = self._free_basis()
         rest = self.Y - basis @ (basis.T @ self.Y)
         rest[np.abs(rest) <= 64 * len(rest) * EPS * np.abs(self.Y).max()] = 0.0
-        penalized = np.linalg.lstsq(Qp - basis @ (basis.T @ Qp), rest, rcond=None)[0]
-        free: Array = np.linalg.lstsq(Qf, self.Y - Qp @ penalized, rcond=None)[0]
+        penalized = np.asarray(np.linalg.lstsq(Qp - basis @ (basis.T @ Qp), rest, rcond=None)[0], dtype=float)
+        free = np.asarray(np.linalg.lstsq(Qf, self.Y - Qp @ penalized, rcond=None)[0], dtype=float)
         return free, penalized
 
     def linear_network(self) -> Network:

@@ -84,7 +84,7 @@ class Program:
 
     @cached_property
     def scaling(self) -> Scaling:
-        """Units in which data, targets, and the smaller of the loss at zero and the price of a unit of norm are about one.
+        """Units in which data, targets, and the smaller of the loss at zero and the price of norm are about one.
 
         Solvers meet the dual constraints to an absolute tolerance: in units where the price is far below one, poorly.
         """
