@@ -1,11 +1,10 @@
-"""A network's neurons moved within their cells: onto the targets, or to a stationary point."""
+"""A network's neurons moved within their cells onto the targets."""
 
 import numpy as np
 import pytest
-from strategies import LEGAL_MODES
 
 import convexrelu as cr
-from convexrelu.support import onto_targets, polish
+from convexrelu.targets import onto_targets
 
 KINDS = [
     {"bias": "none"},
@@ -82,35 +81,3 @@ def test_several_tasks_are_left_alone():
     network = cr.Network([[4.0]], None, [[0.25, 0.5]])
     moved = onto_targets(problem, network)
     np.testing.assert_allclose(moved(problem.X), network(problem.X), rtol=1e-15)
-
-
-@pytest.mark.parametrize("modes", LEGAL_MODES, ids="-".join)
-def test_polishing_leaves_rounding_only(modes):
-    rng = np.random.default_rng(1)
-    X, y = rng.standard_normal((6, 2)), rng.standard_normal(6)
-    kinds = dict(zip(("bias", "output_bias", "skip"), modes, strict=True))
-    problem = cr.TrainingProblem(X, y, 0.1, **kinds)
-    solved = cr.solve(problem, patterns="enumerate", backend="clarabel")
-    start = perturbed(solved.network, 1e-7, 0)
-    best = min((problem.objective(network) for network in polish(problem, start)), default=np.inf)
-    # Stationary within its cells: as good as the optimum to second order in what rounding leaves.
-    assert best <= solved.certificate.lower_bound * (1 + 1e-6)
-    assert best <= problem.objective(start) * (1 + 1e-14)
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_polishing_finds_the_closed_form(weighted):
-    # One sample of norm 5 and target 7: t = (7 - decay / (5 weight)) / 5 is the size of the neuron.
-    weight = 2.0 if weighted else 1.0
-    problem = cr.TrainingProblem([[3.0, 4.0]], [7.0], 0.5, bias="none", sample_weight=[weight])
-    start = cr.Network([[1.0, 1.1]], None, [[1.0]])
-    (polished, *_) = polish(problem, start)
-    size = (7 - 0.5 / (5 * weight)) / 5
-    np.testing.assert_allclose(polished.hidden * polished.output, [[0.6 * size, 0.8 * size]], rtol=1e-13)
-
-
-def test_there_is_nothing_to_polish_in_an_empty_network_or_an_interpolation():
-    problem = cr.TrainingProblem([[1.0]], [1.0])
-    assert list(polish(problem, cr.Network(np.zeros((0, 1)), None, np.zeros((0, 1))))) == []
-    exact = cr.TrainingProblem.interpolation([[1.0]], [1.0])
-    assert list(polish(exact, cr.Network([[1.0]], [0.0], [[1.0]]))) == []
