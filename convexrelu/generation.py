@@ -76,7 +76,7 @@ def generate(
     while True:
         solution = method.run(start, extra)
         monitor.lap("generate")
-        nu = problem.feasible_direction(solution.dual)
+        nu = problem.feasible_direction(solution.dual, solution.penalized)
         norm = _prove(problem, nu, solution.neurons, threshold, monitor, max_boxes)
         monitor.lap("proof")
         missing = norm.lower > threshold
@@ -212,7 +212,7 @@ class ConicMethod:
 
     def _missing(self, solution: Solution) -> Patterns:
         """Patterns of the neurons that a search finds above the penalty."""
-        arrangement, nu = self.problem.arrangement, self.problem.feasible_direction(solution.dual)
+        arrangement, nu = self.problem.arrangement, self.problem.feasible_direction(solution.dual, solution.penalized)
         cost = arrangement.cost(solution.neurons)
         found = find_neurons(
             arrangement.Z,

@@ -251,15 +251,30 @@ class TrainingProblem:
         """Dual objective and a bound on its rounding error."""
         value, error = self.loss.dual_value(nu, self.Y, self.sample_weight)
         Qp = self.linear.penalized
-        size = float(np.sum((np.abs(Qp).T @ np.abs(nu)) ** 2)) / (2 * self.penalty)
-        square = float(np.sum((Qp.T @ nu) ** 2)) / (2 * self.penalty)
-        return value - square, error + (2 * len(nu) + 8) * EPS * size + 2 * EPS * abs(value)
+        if not Qp.shape[1]:
+            return value, error
+        slopes = np.abs(Qp.T @ nu)
+        square = float(np.sum(slopes**2)) / (2 * self.penalty)
+        # Rounding of Qp itself (a d-term sum for each entry) and of the n-term sums, entry by entry; then of the squares.
+        off = (len(nu) + self.X.shape[1] + 8) * EPS * (row_norms(Qp) @ np.abs(nu))
+        squares_off = float(np.sum((2 * slopes + off) * off)) / (2 * self.penalty)
+        return value - square, error + squares_off + (slopes.size + 8) * EPS * square + 2 * EPS * abs(value)
 
-    def feasible_direction(self, nu: Array) -> Array:
-        """The part of nu (n, T) that is orthogonal to the free columns; exact zeros where the sample weight is zero."""
+    def feasible_direction(self, nu: Array, penalized: Array | None = None) -> Array:
+        """The part of nu (n, T) that is orthogonal to the free columns; exact zeros where the sample weight is zero.
+
+        Given the coefficients beta (q', T) of the penalised columns nu is moved until Qp^T nu = lam beta, as it is at
+        an optimum: in the bound, errors of a solver are multiplied by the squares of these columns.
+        """
         heavy = self.sample_weight > 0
         nu = np.where(heavy[:, None], nu, 0.0)
         Q = self._free_basis()
+        if penalized is not None and penalized.size:
+            P = np.where(heavy[:, None], self.linear.penalized, 0.0)
+            P = P - Q @ (Q.T @ P)
+            size = np.maximum(np.linalg.norm(P, axis=0), SMALLEST)[:, None]
+            excess = self.linear.penalized.T @ nu - self.penalty * penalized
+            nu = nu - np.linalg.lstsq(P.T / size, excess / size, rcond=None)[0]
         # Twice is enough for full orthogonality (Parlett, The Symmetric Eigenvalue Problem, Section 6.9).
         for _ in range(2):
             nu = nu - Q @ (Q.T @ nu)
