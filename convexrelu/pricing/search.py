@@ -258,14 +258,21 @@ def _newton(rows: _Rows, batch: _Batch, kappa: float) -> tuple[Array, Array, Arr
     tight = negative & (raw > 0) & (raw < 1)
     residual = (_slopes(batch, batch.t, stiffness) * batch.a) @ rows.points - rows.penalized(batch.u)
     system = ((tight * curvature) @ rows.outer).reshape(-1, k, k)
-    # Directions that keep the kink on its anchor: the bias follows the other coordinates.
-    free = np.broadcast_to(np.eye(k, p), (len(residual), k, p)).copy()
-    free[:, p:, :] = -rows.points[batch.anchor, None, :p]
-    system = free.transpose(0, 2, 1) @ system @ free if p < k else system
     system[:, range(p), range(p)] += 1.0
-    step = np.linalg.solve(system, free.transpose(0, 2, 1) @ residual[:, :, None])
-    step = (free @ step)[:, :, 0]
+    if rows.free_bias:
+        step = _solve_anchored(rows.points[batch.anchor], system, residual)
+    else:
+        step = np.linalg.solve(system, residual[:, :, None])[:, :, 0]
     return np.asarray(step), step @ rows.points.T, np.asarray(stiffness)
+
+
+def _solve_anchored(points: Array, system: Array, residual: Array) -> Array:
+    """The step (B, k) within the directions that keep the kink on its anchor: the bias follows the other coordinates."""
+    B, k = points.shape
+    free = np.broadcast_to(np.eye(k, k - 1), (B, k, k - 1)).copy()
+    free[:, -1] = -points[:, :-1]
+    back = free.transpose(0, 2, 1)
+    return np.asarray((free @ np.linalg.solve(back @ system @ free, back @ residual[:, :, None]))[:, :, 0])
 
 
 def _coarse(rows: _Rows, batch: _Batch, n_steps: int) -> _Batch:
