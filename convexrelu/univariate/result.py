@@ -1,0 +1,59 @@
+"""What training in one variable returns: `UnivariateResult`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from convexrelu.certificate import Certificate
+from convexrelu.network import Network
+from convexrelu.result import Status
+from convexrelu.univariate.conversion import to_network
+from convexrelu.univariate.spline import Spline
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class UnivariateResult:
+    """A trained function of one variable with its proof.
+
+    Attributes
+    ----------
+    spline : Spline
+        The function.
+    certificate : Certificate
+        Of exactly this function; always global.
+    status : Status
+    bias, skip : str
+        The problem's.
+    rounds : int
+        Passes over the data.
+    """
+
+    spline: Spline
+    certificate: Certificate
+    status: Status
+    bias: str
+    skip: str
+    rounds: int = 0
+
+    @property
+    def objective(self) -> float:
+        """The objective of the function; of an interpolant, its norm."""
+        return self.certificate.objective
+
+    @cached_property
+    def network(self) -> Network:
+        """A network of least norm that computes the function."""
+        return to_network(self.spline, self.bias, self.skip)
+
+    def __repr__(self) -> str:
+        c = self.certificate
+        proof = f"lower_bound={c.lower_bound:.8g}, gap={c.gap:.2g}, scope={c.scope!r}"
+        return (
+            f"UnivariateResult({self.status.name}, objective={c.objective:.8g}, {proof}, {self.spline.n_knots} knots)"
+        )
+
+
+def judged(certificate: Certificate, tol: float) -> Status:
+    """The status that a certificate earns."""
+    return Status.OPTIMAL if certificate.gap <= tol else Status.FAILED
