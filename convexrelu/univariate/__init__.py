@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convexrelu.univariate.conversion import curvature, from_network, knots, to_network
+from convexrelu.univariate.fit import fit
 from convexrelu.univariate.integrals import distance, integral
 from convexrelu.univariate.interpolate import interpolate
 from convexrelu.univariate.result import UnivariateResult
@@ -16,6 +17,7 @@ __all__ = [
     "UnivariateResult",
     "curvature",
     "distance",
+    "fit",
     "from_network",
     "integral",
     "interpolate",

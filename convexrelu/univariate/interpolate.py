@@ -81,7 +81,7 @@ def interpolate(x: Any, Y: Any, bias: str = "free", skip: str = "free") -> Univa
         )
     spline, cost, bound, G = _optimum(chords, skip)
     found = Certificate(cost, bound, "global", _dual(data, chords.h, G), 1.0, _negligible(chords))
-    return UnivariateResult(spline, found, judged(found, TOL), bias, skip)
+    return UnivariateResult(spline, found, judged(found, TOL), bias, skip, chords.x)
 
 
 def _optimum(chords: Chords, skip: str) -> tuple[Spline, float, float, Array]:

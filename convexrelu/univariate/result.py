@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from convexrelu.arrays import Array
 from convexrelu.certificate import Certificate
 from convexrelu.network import Network
 from convexrelu.result import Status
@@ -25,6 +26,8 @@ class UnivariateResult:
     status : Status
     bias, skip : str
         The problem's.
+    points : float64 (k,)
+        The distinct points of the data, increasing.
     rounds : int
         Passes over the data.
     """
@@ -34,6 +37,7 @@ class UnivariateResult:
     status: Status
     bias: str
     skip: str
+    points: Array
     rounds: int = 0
 
     @property
