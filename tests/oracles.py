@@ -309,3 +309,16 @@ def interpolant_range(x, y, at, value, skip, n_grid=4):
         limits = {"A_ub": price[None], "b_ub": [value * (1 + 1e-12) + 1e-12], "A_eq": A, "b_eq": y, "bounds": bounds}
         ends.append(sign * linprog(sign * goal, **limits).fun)
     return ends
+
+
+def group_trend_value(x, Y, weight_decay, sample_weight):
+    """Optimal value of training with free bias and skip, several tasks, by cvxpy: knots at all inner samples (D.1)."""
+    x, Y = np.asarray(x, dtype=float), np.asarray(Y, dtype=float)
+    inner = np.unique(x)[1:-1]
+    H = np.maximum(x[:, None] - inner, 0.0)
+    V = cp.Variable((len(inner), Y.shape[1])) if len(inner) else None
+    fit = np.column_stack([x, np.ones(len(x))]) @ cp.Variable((2, Y.shape[1]))
+    fit = fit + (H @ V if len(inner) else 0.0)
+    error = cp.sum_squares(cp.multiply(np.sqrt(sample_weight)[:, None], fit - Y)) / 2
+    norm = cp.sum(cp.norm(V, 2, axis=1)) if len(inner) else 0.0
+    return _minimum(cp.Problem(cp.Minimize(error + weight_decay * norm)))

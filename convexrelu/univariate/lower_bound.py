@@ -72,7 +72,7 @@ def certified(data: Samples, spline: Spline, nu: Array, lam: float, loss: Loss, 
     dual = np.zeros_like(data.Y)
     dual[data.order[heavy]] = nu
     negligible = max(EPS * loss.value(np.zeros_like(Y), Y, weight), TINY)
-    return Certificate(objective, bound, "global", frozen(dual), sums.largest, negligible)
+    return Certificate(float(objective), float(bound), "global", frozen(dual), float(sums.largest), negligible)
 
 
 def norm(spline: Spline, skip: str) -> float:

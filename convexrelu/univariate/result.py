@@ -7,9 +7,11 @@ from functools import cached_property
 
 from convexrelu.arrays import Array
 from convexrelu.certificate import Certificate
+from convexrelu.errors import UnsupportedError
 from convexrelu.network import Network
 from convexrelu.result import Status
 from convexrelu.univariate.conversion import to_network
+from convexrelu.univariate.solution_set import SolutionSet, solutions_through
 from convexrelu.univariate.spline import Spline
 
 
@@ -49,6 +51,20 @@ class UnivariateResult:
     def network(self) -> Network:
         """A network of least norm that computes the function."""
         return to_network(self.spline, self.bias, self.skip)
+
+    def solution_set(self) -> SolutionSet:
+        """All functions with the least objective: the interpolants of least norm of this one's predictions.
+
+        For one task and a skip. For the squared loss the predictions are unique, and so is the set.
+
+        Raises
+        ------
+        UnsupportedError
+            For several tasks or without a skip.
+        """
+        if self.spline.values.shape[1] > 1 or self.skip == "none" or self.bias != "free":
+            raise UnsupportedError("`solution_set` is for one task with free bias and skip.")
+        return solutions_through(self.points, self.spline)
 
     def __repr__(self) -> str:
         c = self.certificate

@@ -220,6 +220,19 @@ def solution_set(x: Any, y: Any, bias: str = "free", skip: str = "free") -> Solu
     return _bounded(chords, *_outer_lines(chords, skip))
 
 
+def solutions_through(x: Array, spline: Spline) -> SolutionSet:
+    """The interpolants of least norm of the values of a spline with knots among the points x (n,), increasing.
+
+    The signs are those of the knots, which are exact, not of the differences of the values.
+    """
+    piece = np.searchsorted(spline.knots, x, side="right")
+    right = spline.slopes[piece, 0]
+    left = np.concatenate([spline.slopes[:1, 0], right[:-1]])
+    sign = np.sign(right - left)
+    free = (sign[1:] == sign[:-1]) & (sign[1:] != 0)
+    return SolutionSet(x, spline(x)[:, 0], np.append(left, right[-1]), sign, free, 0.0)
+
+
 def _bounded(chords: Chords, outer_slopes: tuple[float, float], outer_sign: float, outer: float) -> SolutionSet:
     """The set between the polygon and the lines of its segments and the given extensions."""
     n = len(chords.x)

@@ -112,3 +112,13 @@ class Spline:
             keep[0] = True
         slopes = np.vstack([self.slopes[:1], self.slopes[1:][keep]])
         return Spline(self.knots[keep], self.values[keep], slopes)
+
+    def blended(self, other: Spline, share: float) -> Spline:
+        """The function (1 - share) self + share other."""
+        knots = np.union1d(self.knots, other.knots)
+        parts = []
+        for spline in (self, other):
+            piece = np.searchsorted(spline.knots, knots, side="right")
+            parts.append((spline(knots), np.vstack([spline.slopes[:1], spline.slopes[piece]])))
+        (values, slopes), (more, steeper) = parts
+        return Spline(knots, values + share * (more - values), slopes + share * (steeper - slopes))

@@ -75,8 +75,24 @@ def _tilted(plain: TrendProblem, sigma: float, tol: float, rounds: int) -> Train
     extra = excess(1.0)
     if extra >= 0:
         return _with_outer_knot(trained[1.0], sigma * extra / 2)
-    theta = brentq(excess, 0.0, 1.0, xtol=1e-15, rtol=1e-14)
-    return trained[theta] if theta in trained else trained[min(trained, key=lambda t: abs(t - theta))]
+    brentq(excess, 0.0, 1.0, xtol=1e-15, rtol=1e-14)
+    return _between(trained, sigma)
+
+
+def _between(trained: dict[float, Trained], sigma: float) -> Trained:
+    """The blend of the two nearest optima, one with |S| > TV and one with |S| <= TV, that has |S| = TV.
+
+    Where a knot can bend much for a little change of theta neither of the two would do.
+    """
+    excesses = {}
+    for theta, candidate in trained.items():
+        S, variation = _slopes_and_variation(candidate.spline)
+        excesses[theta] = sigma * S - variation
+    low = max(theta for theta, excess in excesses.items() if excess > 0)
+    high = min(theta for theta, excess in excesses.items() if excess <= 0)
+    share = excesses[low] / (excesses[low] - excesses[high])
+    one, other = trained[low], trained[high]
+    return Trained(one.spline.blended(other.spline, share), one.correction.blended(other.correction, share), one.rounds)
 
 
 def _with_outer_knot(trained: Trained, change: float) -> Trained:
