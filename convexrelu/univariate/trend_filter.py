@@ -22,8 +22,10 @@ from convexrelu.univariate.knot_selection import KnotSet, minimise
 ROUNDS = 200
 # Above this many samples averages of GROUP neighbours come first.
 SMALL, GROUP = 4000, 8
-# Rounds without a lower objective after which knots are dropped one after the other.
+# Rounds without a lower objective after which knots are dropped one after the other, from the best spline so far.
 PATIENCE = 2
+# With at most so many knots after one such round: solving again costs little next to a pass over the data.
+FEW = 1000
 # Accuracy of the optimum for averages: it is only a start.
 COARSE_TOL = 1e-5
 # Below this estimated gap the residual's own rounding matters, and is removed.
@@ -127,7 +129,7 @@ def _rounds(problem: TrendProblem, tol: float, rounds: int, start: KnotSet) -> t
     last = lowest = answer = _round(problem, start, tol, careful=False)
     stalled, done = 0, 1
     while answer.gap > tol and done < rounds:
-        careful = stalled > PATIENCE
+        careful = stalled > (0 if len(last.knots.nodes) <= FEW else PATIENCE)
         origin = lowest if careful else last
         state = _with_violators(problem, origin, 1 + 1e-3 * tol)
         last, done = _round(problem, state, tol * abs(lowest.objective), careful), done + 1
