@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convexrelu import errors as errors
+    from convexrelu import univariate as univariate
     from convexrelu.backends import available_backends as available_backends
     from convexrelu.certificate import Certificate as Certificate
     from convexrelu.certify import certify as certify
@@ -52,6 +53,8 @@ _HOME = {
     "solve": "solve",
 }
 
+_MODULES = ("errors", "univariate")
+
 __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answers
     "TrainingProblem",
     "Patterns",
@@ -65,6 +68,7 @@ __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answ
     "Network",
     "Certificate",
     "certify",
+    "univariate",
     "errors",
     "__version__",
 ]
@@ -87,8 +91,8 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return import_module("convexrelu.errors")
+    if name in _MODULES:
+        return import_module(f"convexrelu.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"convexrelu.{_HOME[name]}"), name)

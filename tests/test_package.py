@@ -23,6 +23,7 @@ LAYERS = (
     ("problem",),
     ("certificate", "targets"),
     ("result",),
+    ("univariate",),
     ("native",),
     ("backends",),
     ("program", "recovery"),
