@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from convexrelu.certificate import Certificate as Certificate
     from convexrelu.certify import certify as certify
     from convexrelu.network import Network as Network
+    from convexrelu.optimal_set import OptimalSet as OptimalSet
     from convexrelu.patterns import Patterns as Patterns
     from convexrelu.patterns import enumerate_patterns as enumerate_patterns
     from convexrelu.patterns import sample_patterns as sample_patterns
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Certificate": "certificate",
     "Network": "network",
+    "OptimalSet": "optimal_set",
     "Patterns": "patterns",
     "Result": "result",
     "Solution": "result",
@@ -65,6 +67,7 @@ __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answ
     "Network",
     "Certificate",
     "certify",
+    "OptimalSet",
     "errors",
     "__version__",
 ]
