@@ -124,7 +124,7 @@ class Census:
                 refined = self._refined(start, s)
                 if refined is not None and not any(s == t and self._same(refined, v) for v, t in found):
                     found.append((refined, float(s)))
-        neurons = np.array([u for u, _ in found]).reshape(-1, self.arrangement.Z.shape[1])
+        neurons = np.array([u for u, _ in found]).reshape(len(found), self.arrangement.Z.shape[1])
         signs = np.array([s for _, s in found])
         return Directions(frozen(neurons), frozen(signs), self._segments(neurons, signs), self._rays(neurons))
 

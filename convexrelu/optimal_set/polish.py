@@ -212,7 +212,7 @@ def anchored(arrangement: Arrangement, neurons: Array, signs: Array) -> tuple[Ar
         for piece in _anchored(arrangement, u):
             pieces.append(piece)
             owner.append(e)
-    return np.array(pieces).reshape(-1, neurons.shape[1]), signs[owner]
+    return np.array(pieces).reshape(len(pieces), neurons.shape[1]), signs[owner]
 
 
 def _anchored(arrangement: Arrangement, u: Array) -> list[Array]:
