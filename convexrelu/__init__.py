@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from convexrelu.result import Result as Result
     from convexrelu.result import Solution as Solution
     from convexrelu.result import Status as Status
+    from convexrelu.sensitivity import Sensitivity as Sensitivity
+    from convexrelu.sensitivity import sensitivity as sensitivity
     from convexrelu.solve import solve as solve
 
 __version__ = "0.1.0"
@@ -44,6 +46,7 @@ _HOME = {
     "OptimalSet": "optimal_set",
     "Patterns": "patterns",
     "Result": "result",
+    "Sensitivity": "sensitivity",
     "Solution": "result",
     "Status": "result",
     "TrainingProblem": "problem",
@@ -51,6 +54,7 @@ _HOME = {
     "certify": "certify",
     "enumerate_patterns": "patterns",
     "sample_patterns": "patterns",
+    "sensitivity": "sensitivity",
     "solve": "solve",
 }
 
@@ -68,6 +72,8 @@ __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answ
     "Certificate",
     "certify",
     "OptimalSet",
+    "sensitivity",
+    "Sensitivity",
     "errors",
     "__version__",
 ]

@@ -27,6 +27,7 @@ LAYERS = (
     ("backends",),
     ("program", "recovery"),
     ("optimal_set",),
+    ("sensitivity",),
     ("generation",),
     ("solve",),
     ("certify",),

@@ -110,7 +110,8 @@ class OptimalSet:
         census = Census(state, patterns, max(ACTIVE, 10 * accuracy))
         proof: Proof = census_of(census, result)
         polytope = _polytope(state, proof.directions)
-        return cls(problem, proof.directions, polytope, state, accuracy, proof.complete, proof.text)
+        vertex = _at_vertex(state, proof.directions, polytope)
+        return cls(problem, proof.directions, polytope, vertex, accuracy, proof.complete, proof.text)
 
     def __repr__(self) -> str:
         kind = "complete" if self.complete else "not proven complete"
@@ -301,8 +302,8 @@ class OptimalSet:
         >>> import convexrelu as cr
         >>> problem = cr.TrainingProblem.interpolation([[0.0], [1.0], [2.0], [3.0]], [0.0, 0.0, 1.0, 3.0], bias="free")
         >>> optimal = cr.solve(problem).optimal_set()
-        >>> round(optimal.minimize(lambda f: f[0], [[1.5]]).value, 6)
-        0.25
+        >>> round(-optimal.minimize(lambda f: -f[0], [[1.5]]).value, 6)
+        0.5
         """
         return minimize_over(self, objective, self._points(X_new))
 
@@ -338,3 +339,13 @@ def _polytope(state: Stationary, directions: Directions) -> Polytope:
     A = directions.signs * np.maximum(problem.arrangement.Z @ directions.neurons.T, 0.0)
     g = state.fit - problem.linear.penalized @ state.linear[state.n_free :]
     return Polytope(A, g, problem.linear.free, float(state.costs.sum()))
+
+
+def _at_vertex(state: Stationary, directions: Directions, polytope: Polytope) -> Stationary:
+    """The state with one neuron for each direction of a vertex of the polytope: none twice, none dependent."""
+    alpha = polytope.pruned(polytope.center)
+    used = alpha > 0
+    neurons = alpha[used, None] * directions.neurons[used]
+    free = np.asarray(np.linalg.lstsq(polytope.Q, polytope.g - polytope.A @ alpha, rcond=None)[0], dtype=float)
+    linear = np.concatenate([free, state.linear[state.n_free :]])
+    return Stationary.of(state.problem, neurons, directions.signs[used], linear, state.nu, ACTIVE).polished()
