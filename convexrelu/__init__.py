@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from convexrelu.certify import certify as certify
     from convexrelu.network import Network as Network
     from convexrelu.optimal_set import OptimalSet as OptimalSet
+    from convexrelu.path import Path as Path
+    from convexrelu.path import solve_path as solve_path
     from convexrelu.patterns import Patterns as Patterns
     from convexrelu.patterns import enumerate_patterns as enumerate_patterns
     from convexrelu.patterns import sample_patterns as sample_patterns
@@ -44,6 +46,7 @@ _HOME = {
     "Certificate": "certificate",
     "Network": "network",
     "OptimalSet": "optimal_set",
+    "Path": "path",
     "Patterns": "patterns",
     "Result": "result",
     "Sensitivity": "sensitivity",
@@ -56,6 +59,7 @@ _HOME = {
     "sample_patterns": "patterns",
     "sensitivity": "sensitivity",
     "solve": "solve",
+    "solve_path": "path",
 }
 
 __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answers
@@ -72,6 +76,8 @@ __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answ
     "Certificate",
     "certify",
     "OptimalSet",
+    "solve_path",
+    "Path",
     "sensitivity",
     "Sensitivity",
     "errors",

@@ -27,9 +27,10 @@ LAYERS = (
     ("backends",),
     ("program", "recovery"),
     ("optimal_set",),
-    ("sensitivity",),
+    ("sensitivity", "events"),
     ("generation",),
     ("solve",),
+    ("path",),
     ("certify",),
 )
 # A result is where users look for what can be done with it: its methods load what does it when they are called.

@@ -22,7 +22,6 @@ from convexrelu.optimal_set.stationary import Stationary
 from convexrelu.patterns.arrangement import Arrangement
 from convexrelu.patterns.patterns import Patterns
 from convexrelu.pricing.dual_norm import dual_norm_over_patterns
-from convexrelu.pricing.rounding import bias_radius
 from convexrelu.pricing.search import find_neurons
 from convexrelu.problem import TrainingProblem
 from convexrelu.result import Result, Status
@@ -90,51 +89,50 @@ def polish(result: Result, problem: TrainingProblem, patterns: Patterns | None) 
             f"`result` is {result.status.name} with a gap of {result.certificate.gap:.1g}: the optimal set needs the "
             f"optimum. {result.status.advice}"
         )
-    best = _best_attempt(problem, patterns, *_start_of(result, problem))
+    best = best_attempt(problem, patterns, *_start_of(result, problem))
     if best[1] > GOOD and patterns is None and not problem.is_interpolation:
-        again = _best_attempt(problem, patterns, *_sharpened(problem, result.network))
+        again = best_attempt(problem, patterns, *_sharpened(problem, result.network))
         best = min(best, again, key=lambda attempt: attempt[1])
     return best
 
 
-def _best_attempt(
-    problem: TrainingProblem, patterns: Patterns | None, network: Network, nu: Array
+def best_attempt(
+    problem: TrainingProblem, patterns: Patterns | None, network: Network, nu: Array, n_random: int | None = None
 ) -> tuple[Stationary, float]:
-    """The first good attempt, or the best of all."""
+    """The first good attempt from a network and a dual variable, or the best of all, and its error."""
     attempts: list[tuple[Stationary, float]] = []
     for kink, negligible in itertools.product(KINKS, NEGLIGIBLE):
         state = _attempt(problem, network, nu, kink, negligible)
-        attempts.append((state, max(state.error, violation(state, patterns))))
+        attempts.append((state, max(state.error, violation(state, patterns, n_random))))
         if attempts[-1][1] <= GOOD:
             return attempts[-1]
     return min(attempts, key=lambda attempt: attempt[1])
 
 
-def violation(state: Stationary, patterns: Patterns | None) -> float:
-    """How far the correlation of the best neuron found is above the price of norm, relative; at least zero."""
+def violation(state: Stationary, patterns: Patterns | None, n_random: int | None = None) -> float:
+    """How far the correlation of the best neuron found is above the price of norm, relative; at least zero.
+
+    `n_random` random starts of the search besides the state's own neurons.
+    """
     problem = state.problem
     nu = problem.feasible_direction(state.nu[:, None])
     if patterns is None:
-        found = float(correlations(problem.arrangement, nu[:, 0], state.neurons)[2].max(initial=0.0))
+        found = float(correlations(problem.arrangement, nu[:, 0], state.neurons, 0.0, n_random)[2].max(initial=0.0))
     else:
         found = dual_norm_over_patterns(problem.arrangement, patterns, nu).upper
     return max(found / problem.penalty - 1.0, 0.0)
 
 
 def correlations(
-    arrangement: Arrangement, nu: Array, starts: Array, threshold: float = 0.0
+    arrangement: Arrangement, nu: Array, starts: Array, threshold: float, n_random: int | None = None
 ) -> tuple[Array, Array, Array]:
     """Neurons of cost one that a search finds above a threshold, the signs and the sizes of their correlations."""
     Z, p = arrangement.Z, arrangement.n_penalized
     if p == 0 or not nu.any():
         return np.zeros((0, Z.shape[1])), np.zeros(0), np.zeros(0)
-    n_random, rng = 100 + 50 * Z.shape[1], np.random.default_rng(0)
-    found = find_neurons(Z, nu, p, threshold=threshold, starts=starts, rng=rng, n_random=n_random)
-    # A free bias beyond all samples changes nothing but the rounding of sum(nu) times it.
-    radius = bias_radius(arrangement)
-    neurons = np.hstack([found.neurons[:, :p], np.clip(found.neurons[:, p:], -radius, radius)])
-    values = np.maximum(neurons @ Z.T, 0.0) @ nu
-    return neurons, np.sign(values), np.abs(values)
+    rng, count = np.random.default_rng(0), 100 + 50 * Z.shape[1] if n_random is None else n_random
+    found = find_neurons(Z, nu, p, threshold=threshold, starts=starts, rng=rng, n_random=count)
+    return found.neurons, found.signs, found.values
 
 
 def _start_of(result: Result, problem: TrainingProblem) -> tuple[Network, Array]:
