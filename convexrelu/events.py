@@ -60,11 +60,11 @@ def events_between(above: Result, below: Result) -> list[Event]:
     return _Search().between(state_of(above), state_of(below))
 
 
-def state_of(result: Result) -> Stationary:
-    """The network of a result, polished."""
+def state_of(result: Result, most: int | None = None) -> Stationary:
+    """The network of a result, polished in at most `most` attempts."""
     problem = without_idle_samples(result.problem)
     nu = -problem.loss.gradient(result.network(problem.X), problem.Y, problem.sample_weight)[:, 0]
-    return best_attempt(problem, None, result.network, nu, n_random=0)[0]
+    return best_attempt(problem, None, result.network, nu, n_random=0, most=most)[0]
 
 
 class _Search:

@@ -19,8 +19,9 @@ import numpy as np
 
 from convexrelu.arrays import Array, frozen
 from convexrelu.errors import InvalidInputError
+from convexrelu.certificate import TINY
 from convexrelu.events import Event, events_between, state_of
-from convexrelu.generation import PROOF_SHARE, Generated
+from convexrelu.generation import PROOF_SHARE, Generated, NativeMethod, generate
 from convexrelu.monitor import Monitor
 from convexrelu.network import Network
 from convexrelu.optimal_set.polish import check_supported, violation, without_idle_samples
@@ -35,6 +36,10 @@ from convexrelu.validation import check_count, check_number, check_numeric
 SMALLEST = 0.01
 # Random starts of the search before the proof at each point, besides the network's own neurons.
 N_STARTS = 20
+# Rounds of a solve from the last network before it is given up for one from scratch.
+ROUNDS = 30
+# Attempts at polishing a point that was solved; where they fail the next one is solved as well.
+ATTEMPTS = 3
 # Relative residual of a network that was followed to the next point.
 SOLVED = 1e-9
 
@@ -119,23 +124,25 @@ class Path:
 
     @property
     def concavity_violation(self) -> float:
-        """How far the largest chord of p lies above p, relative to p: rounding and gaps, where all is right."""
+        """How far chords of p lie above p, relative to the largest p: rounding and gaps, where all is right."""
         lam, p = self.weight_decays[::-1], self.objectives[::-1]
         if len(p) < 3:
             return 0.0
         share = (lam[1:-1] - lam[:-2]) / (lam[2:] - lam[:-2])
         chord = (1 - share) * p[:-2] + share * p[2:]
-        return max(float(((chord - p[1:-1]) / np.maximum(p[1:-1], 1e-300)).max()), 0.0)
+        return float(max((chord - p[1:-1]).max(), 0.0) / max(p.max(), TINY))
 
     @property
     def slope_violation(self) -> float:
-        """How far slopes of chords of p leave the interval between R at their ends, relative: p' = R, R monotone."""
+        """How far p' = R, R monotone, fails for chords: p changes by R at one end to R at the other, times the step.
+
+        Relative to the largest p.
+        """
         dp, dlam = -np.diff(self.objectives), -np.diff(self.weight_decays)
         if not len(dp):
             return 0.0
-        low, high = self.norms[:-1], self.norms[1:]
-        size = np.maximum(np.maximum(high * dlam, self.objectives[:-1]), 1e-300)
-        return max(float(np.maximum((low * dlam - dp) / size, (dp - high * dlam) / size).max()), 0.0)
+        low, high = self.norms[:-1] * dlam, self.norms[1:] * dlam
+        return float(max(np.maximum(low - dp, dp - high).max(), 0.0) / max(self.objectives.max(), TINY))
 
 
 def solve_path(
@@ -186,7 +193,7 @@ def solve_path(
     >>> problem = cr.TrainingProblem([[0.0], [1.0], [2.0]], [0.0, 1.0, 0.5])
     >>> path = cr.solve_path(problem, n_points=5)
     >>> path.n_neurons.tolist()
-    [1, 1, 1, 2, 3]
+    [1, 1, 1, 3, 3]
     """
     check_arguments(problem, tol, None, random_state, None, max_boxes)
     check_supported(problem, "a path")
@@ -226,13 +233,22 @@ class _Follower:
         moved = None if self.last is None else self.last.moved(weight_decay, SOLVED)
         result = None if moved is None else self._certified(moved)
         if result is None:
-            result = solve(
-                problem, tol=self.tol, random_state=self.seed, max_boxes=self.max_boxes, warm_start=self.network
-            )
-            moved = state_of(result)
+            result = self._solved(problem)
+            moved = state_of(result, ATTEMPTS)
         self.last = moved if moved is not None and moved.error <= SOLVED else None
         self.network = result.network
         return result
+
+    def _solved(self, problem: TrainingProblem) -> Result:
+        """Solved from the last network with few random starts; from scratch if that fails."""
+        if self.network is not None:
+            monitor = Monitor(None, False, None, ROUNDS)
+            method = NativeMethod(problem, self.tol, self.seed, monitor, self.network, N_STARTS)
+            found = generate(problem, iter([method]), self.tol, monitor, self.max_boxes)
+            result = generated_result(problem, found, self.tol, monitor)
+            if result.status in (Status.OPTIMAL, Status.UNPROVEN):
+                return result
+        return solve(problem, tol=self.tol, random_state=self.seed, max_boxes=self.max_boxes, warm_start=self.network)
 
     def _certified(self, state: Stationary) -> Result | None:
         """The result of a state that no neuron improves, as far as a proof, or else a short search, can tell."""

@@ -97,11 +97,16 @@ def polish(result: Result, problem: TrainingProblem, patterns: Patterns | None) 
 
 
 def best_attempt(
-    problem: TrainingProblem, patterns: Patterns | None, network: Network, nu: Array, n_random: int | None = None
+    problem: TrainingProblem,
+    patterns: Patterns | None,
+    network: Network,
+    nu: Array,
+    n_random: int | None = None,
+    most: int | None = None,
 ) -> tuple[Stationary, float]:
-    """The first good attempt from a network and a dual variable, or the best of all, and its error."""
+    """The first good one of at most `most` attempts from a network and a dual variable, or the best, and its error."""
     attempts: list[tuple[Stationary, float]] = []
-    for kink, negligible in itertools.product(KINKS, NEGLIGIBLE):
+    for kink, negligible in itertools.islice(itertools.product(KINKS, NEGLIGIBLE), most):
         state = _attempt(problem, network, nu, kink, negligible)
         attempts.append((state, max(state.error, violation(state, patterns, n_random))))
         if attempts[-1][1] <= GOOD:

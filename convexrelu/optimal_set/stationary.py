@@ -127,7 +127,7 @@ class Stationary:
         """[A, Q_f, Q_p] (n, N + q + q')."""
         return np.hstack([self.design, self.problem.linear.free, self.problem.linear.penalized])
 
-    @cached_property
+    @property
     def compliance(self) -> Array:
         """1 / weight (n,), zero for interpolation."""
         weight = self.problem.sample_weight
@@ -168,32 +168,37 @@ class Stationary:
         return self.signs @ np.maximum(self.neurons @ self.problem.arrangement.Z.T, 0.0) - self.design @ self.z
 
     @cached_property
-    def jacobian(self) -> Array:
-        """Derivative of the residual in (z, beta_f, beta_p, nu), with the sign of its last columns turned: symmetric.
-
-        It is regular if and only if the network is isolated among the stationary ones and nu is unique.
-        """
+    def curvature(self) -> Array:
+        """Second derivative of the cost in (z, beta_f, beta_p)."""
         N, lam = self.z.size, self.problem.penalty
         same = self.owner[:, None] == self.owner[None, :]
-        curvature = same * (np.eye(N) - np.outer(self.unit, self.unit)) / self.costs[self.owner][:, None]
+        spheres = same * (np.eye(N) - np.outer(self.unit, self.unit)) / self.costs[self.owner][:, None]
         n_penalized = self.linear.size - self.n_free
-        blocks = [lam * curvature, np.zeros((self.n_free, self.n_free)), lam * np.eye(n_penalized)]
-        return np.block([[scipy.linalg.block_diag(*blocks), self.columns.T], [self.columns, -np.diag(self.compliance)]])
+        blocks = [lam * spheres, np.zeros((self.n_free, self.n_free)), lam * np.eye(n_penalized)]
+        return np.asarray(scipy.linalg.block_diag(*blocks))
+
+    @cached_property
+    def jacobian(self) -> Array:
+        """A symmetric matrix that is regular if and only if the network is isolated among the stationary ones.
+
+        The derivative of the residual in (z, beta_f, beta_p) and -nu; with nu eliminated where the loss allows it.
+        """
+        K = self.columns
+        if self.problem.is_interpolation:
+            return np.block([[self.curvature, K.T], [K, np.zeros((len(K), len(K)))]])
+        return self.curvature + K.T @ (self.problem.sample_weight[:, None] * K)
 
     def response(self, change: Array) -> Array:
-        """d(z, beta_f, beta_p, nu) for a change (..., rows) of the right-hand side: shortest where not unique.
-
-        Rows and columns are scaled to one size first, a power of two at a time.
-        """
-        J = self.jacobian
-        scale = np.ones(len(J))
-        for _ in range(3):
-            size = np.sqrt(np.abs(J * scale * scale[:, None]).max(axis=1, initial=0.0))
-            scale = scale / np.where(size > 0, size, 1.0)
-        rhs = scale[:, None] * change.reshape(len(J), -1)
-        found = scipy.linalg.lstsq(J * scale * scale[:, None], rhs, cond=1e-13)[0] * scale[:, None]
-        found[self.columns.shape[1] :] *= -1
-        return np.asarray(found.reshape(change.shape))
+        """d(z, beta_f, beta_p, nu) for a change (rows, ...) of the right-hand side: shortest where not unique."""
+        split = self.columns.shape[1]
+        flat = change.reshape(len(change), -1)
+        if self.problem.is_interpolation:
+            found = _solve_scaled(self.jacobian, flat)
+            found[split:] *= -1
+            return found.reshape(change.shape)
+        weight = self.problem.sample_weight[:, None]
+        dx = _solve_scaled(self.jacobian, flat[:split] + self.columns.T @ (weight * flat[split:]))
+        return np.vstack([dx, weight * (flat[split:] - self.columns @ dx)]).reshape(change.shape)
 
     @cached_property
     def rate(self) -> Array:
@@ -238,3 +243,13 @@ class Stationary:
         faces = tuple(E for E, keep in zip(self.faces, kept, strict=True) if keep)
         z = self.z[kept[self.owner]]
         return replace(self, faces=faces, signs=self.signs[kept], active=self.active[kept], z=z)
+
+
+def _solve_scaled(J: Array, rhs: Array) -> Array:
+    """The shortest solution of a symmetric system, rows and columns scaled to one size first."""
+    scale = np.ones(len(J))
+    for _ in range(3):
+        size = np.sqrt(np.abs(J * scale * scale[:, None]).max(axis=1, initial=0.0))
+        scale = scale / np.where(size > 0, size, 1.0)
+    scaled = J * scale * scale[:, None]
+    return np.asarray(scipy.linalg.lstsq(scaled, scale[:, None] * rhs, cond=1e-13)[0] * scale[:, None])
