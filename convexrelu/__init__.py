@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from convexrelu.certificate import Certificate as Certificate
     from convexrelu.certify import certify as certify
     from convexrelu.network import Network as Network
+    from convexrelu.optimal_set import OptimalSet as OptimalSet
+    from convexrelu.path import Path as Path
+    from convexrelu.path import solve_path as solve_path
     from convexrelu.patterns import Patterns as Patterns
     from convexrelu.patterns import enumerate_patterns as enumerate_patterns
     from convexrelu.patterns import sample_patterns as sample_patterns
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from convexrelu.result import Result as Result
     from convexrelu.result import Solution as Solution
     from convexrelu.result import Status as Status
+    from convexrelu.sensitivity import Sensitivity as Sensitivity
+    from convexrelu.sensitivity import sensitivity as sensitivity
     from convexrelu.solve import solve as solve
 
 __version__ = "0.1.0"
@@ -41,8 +46,11 @@ __version__ = "0.1.0"
 _HOME = {
     "Certificate": "certificate",
     "Network": "network",
+    "OptimalSet": "optimal_set",
+    "Path": "path",
     "Patterns": "patterns",
     "Result": "result",
+    "Sensitivity": "sensitivity",
     "Solution": "result",
     "Status": "result",
     "TrainingProblem": "problem",
@@ -50,7 +58,9 @@ _HOME = {
     "certify": "certify",
     "enumerate_patterns": "patterns",
     "sample_patterns": "patterns",
+    "sensitivity": "sensitivity",
     "solve": "solve",
+    "solve_path": "path",
 }
 
 _MODULES = ("errors", "univariate")
@@ -69,6 +79,11 @@ __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answ
     "Certificate",
     "certify",
     "univariate",
+    "OptimalSet",
+    "solve_path",
+    "Path",
+    "sensitivity",
+    "Sensitivity",
     "errors",
     "__version__",
 ]

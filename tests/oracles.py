@@ -322,3 +322,62 @@ def group_trend_value(x, Y, weight_decay, sample_weight):
     error = cp.sum_squares(cp.multiply(np.sqrt(sample_weight)[:, None], fit - Y)) / 2
     norm = cp.sum(cp.norm(V, 2, axis=1)) if len(inner) else 0.0
     return _minimum(cp.Problem(cp.Minimize(error + weight_decay * norm)))
+
+
+# -- optimal sets -----------------------------------------------------------------------------------------------------
+
+
+def univariate_range(x, y, points):
+    """Lowest and highest value at points inside the data of all interpolants of least total variation of the slope.
+
+    Theory D.3, for distinct sorted x and a free skip: where the slope changes with the same sign at both ends of an
+    interval, the function lies between the chord and the two neighbouring segments, prolonged; elsewhere on the chord.
+    """
+    slopes, changes = spline_slopes(x, y)
+    slopes, changes = [float(s) for s in slopes], [0.0, *map(float, changes), 0.0]
+    lower, upper = [], []
+    for point in points:
+        k = min(max(int(np.searchsorted(x, point)) - 1, 0), len(x) - 2)
+        chord = y[k] + slopes[k] * (point - x[k])
+        low = high = chord
+        if changes[k] * changes[k + 1] > 0:
+            ends = [y[k] + slopes[k - 1] * (point - x[k]), y[k + 1] + slopes[k + 1] * (point - x[k + 1])]
+            low, high = (max(ends), chord) if changes[k] > 0 else (chord, min(ends))
+        lower.append(low)
+        upper.append(high)
+    return np.array(lower), np.array(upper)
+
+
+def direct_range(X, fit, cost, point, *, bias, output_bias, skip, beta=None, slack=1e-7):
+    """Lowest and highest prediction at a point over all networks with these predictions on X and at most this cost.
+
+    The point joins the data, so that predictions there are linear in the blocks of each of *its* cells too. Cost and
+    predictions may be off by `slack` (relative), without which solvers find no interior: directions may then turn by
+    its root.
+    """
+    X, fit = np.asarray(X, dtype=float), np.asarray(fit, dtype=float)
+    both = np.vstack([X, point])
+    A = hidden_data(both, bias)
+    D = exact_patterns(A)
+    D = D[D.any(axis=1)]
+    p = A.shape[1] - (bias == "free")
+    prediction, norm, constraints = cp.Constant(np.zeros(len(both))), cp.Constant(0.0), []
+    for sign in (1.0, -1.0):
+        U = cp.Variable((len(D), A.shape[1]))
+        pre = U @ A.T
+        constraints += [cp.multiply(2.0 * D - 1, pre) >= 0, cp.abs(U[:, p:]) <= 1e3 * (1 + np.abs(both).max())]
+        prediction = prediction + sign * cp.sum(cp.multiply(D.astype(float), pre), axis=0)
+        norm = norm + cp.sum(cp.norm(U[:, :p], 2, axis=1))
+    for kind, columns in ((skip, both), (output_bias, np.ones((len(both), 1)))):
+        if kind == "free":
+            prediction = prediction + columns @ cp.Variable(columns.shape[1])
+    size = slack * max(np.abs(fit).max(), 1e-3)
+    constraints += [norm <= cost * (1 + slack) + size, cp.abs(prediction[:-1] - fit) <= size]
+    ends = []
+    for sign in (1.0, -1.0):
+        program = cp.Problem(cp.Minimize(sign * prediction[-1]), constraints)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            program.solve(solver=cp.CLARABEL)
+        ends.append(sign * float(program.value))
+    return ends[0], ends[1]
