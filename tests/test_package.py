@@ -19,6 +19,7 @@ LAYERS = (
     ("validation",),
     ("patterns",),
     ("losses",),
+    ("interop",),
     ("network", "linear_part", "interpolation", "pricing"),
     ("problem",),
     ("certificate", "targets"),
