@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from convexrelu.result import Solution as Solution
     from convexrelu.result import Status as Status
     from convexrelu.solve import solve as solve
+    from convexrelu.verification import Verdict as Verdict
+    from convexrelu.verification import Verification as Verification
+    from convexrelu.verify import improve as improve
+    from convexrelu.verify import verify as verify
 
 __version__ = "0.1.0"
 
@@ -48,8 +52,12 @@ _HOME = {
     "available_backends": "backends",
     "certify": "certify",
     "enumerate_patterns": "patterns",
+    "improve": "verify",
     "sample_patterns": "patterns",
     "solve": "solve",
+    "Verdict": "verification",
+    "Verification": "verification",
+    "verify": "verify",
 }
 
 __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answers
@@ -65,6 +73,10 @@ __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answ
     "Network",
     "Certificate",
     "certify",
+    "verify",
+    "Verification",
+    "Verdict",
+    "improve",
     "errors",
     "__version__",
 ]

@@ -8,6 +8,7 @@ from convexrelu.certificate import Certificate, certificate
 from convexrelu.network import Network
 from convexrelu.pricing.dual_norm import dual_norm
 from convexrelu.problem import TrainingProblem
+from convexrelu.result import Result
 from convexrelu.solve import check_arguments, solve
 
 # Of the tolerance: what the solver's own bound may leave, so that a network at the optimum passes.
@@ -56,15 +57,22 @@ def certify(
     0.606
     """
     check_arguments(problem, tol, time_limit)
+    return certify_and_solve(problem, network, tol, time_limit, network)[0]
+
+
+def certify_and_solve(
+    problem: TrainingProblem, network: Network, tol: float, time_limit: float | None, warm_start: Network | None
+) -> tuple[Certificate, Result | None]:
+    """The certificate of a network, and the solution it took; None where the network's own residual was enough."""
     began = time.perf_counter()
     own = _own_certificate(problem, network, tol, time_limit)
     if own.gap <= SHARE * tol:
-        return own
+        return own, None
     left = None if time_limit is None else max(time_limit - (time.perf_counter() - began), 1e-3)
-    result = solve(problem, tol=SHARE * tol, time_limit=left, warm_start=network)
+    result = solve(problem, tol=SHARE * tol, time_limit=left, warm_start=warm_start)
     bound = result.certificate
     better = Certificate(own.objective, bound.lower_bound, bound.scope, bound.dual, bound.dual_norm, bound.negligible)
-    return min(own, better, key=lambda c: c.gap)
+    return min(own, better, key=lambda c: c.gap), result
 
 
 def _own_certificate(problem: TrainingProblem, network: Network, tol: float, time_limit: float | None) -> Certificate:

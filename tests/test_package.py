@@ -29,7 +29,9 @@ LAYERS = (
     ("program", "recovery"),
     ("generation",),
     ("solve",),
-    ("certify",),
+    ("certify", "improvements", "stationarity"),
+    ("verification",),
+    ("verify",),
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 TOP = len(LAYERS)  # everything not named above, such as the command line
