@@ -10,14 +10,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from convexrelu.arrays import Array, row_norms
+from convexrelu.arrays import row_norms
 from convexrelu.network import Network
-from convexrelu.patterns.patterns import neuron_patterns
+from convexrelu.patterns.patterns import Patterns, neuron_patterns
 from convexrelu.problem import TrainingProblem
 from convexrelu.solve import solve
 
 # Directions of neurons that float32 cannot tell apart are one.
 SAME_DIRECTION = 1e-7
+# Neurons that cost less than this part of the whole have died: gradient descent shrinks them without end and, at such
+# a length, does not see that another sign or scale of theirs might help. Their patterns are not the network's own.
+NEGLIGIBLE = 1e-6
 # Facets times coordinates, over all patterns, up to which the program over a network's own patterns is solved: seconds.
 MOST_FACETS = 100_000
 
@@ -53,7 +56,7 @@ def improvements(problem: TrainingProblem, network: Network, tol: float) -> tupl
     """
     steps: list[tuple[str, str, Callable[[Network], Network]]] = [
         ("rebalancing", "nothing", lambda net: net.balanced()),
-        ("removing dead neurons", "off the data", lambda net: _alive(problem, net)),
+        ("removing dead neurons", "off the data", lambda net: net.alive(problem.X)),
         ("merging collinear neurons", "nothing", lambda net: net.merged(SAME_DIRECTION)),
         ("merging neurons of one pattern", "off the data", lambda net: merged_by_pattern(problem, net)),
         ("re-solving over its own patterns", "the fit", lambda net: _resolved(problem, net, tol)),
@@ -69,13 +72,6 @@ def improvements(problem: TrainingProblem, network: Network, tol: float) -> tupl
         taken.append(Improvement(name, network, min(value, objective), max(objective - value, 0.0), changes))
         objective = min(value, objective)
     return tuple(taken)
-
-
-def _alive(problem: TrainingProblem, network: Network) -> Network:
-    """Without the neurons that are off on all samples."""
-    pre = network.hidden @ problem.X.T + network.hidden_bias[:, None]
-    on = np.flatnonzero((pre > 0).any(axis=1))
-    return replace(network, hidden=network.hidden[on], hidden_bias=network.hidden_bias[on], output=network.output[on])
 
 
 def merged_by_pattern(problem: TrainingProblem, network: Network) -> Network:
@@ -99,20 +95,23 @@ def merged_by_pattern(problem: TrainingProblem, network: Network) -> Network:
     return replace(network, hidden=hidden, hidden_bias=hidden_bias, output=units[first]).balanced()
 
 
-def _patterns_of(problem: TrainingProblem, network: Network) -> Array:
-    return problem.arrangement.from_weights(network.hidden, network.hidden_bias)
-
-
 def _is_small(problem: TrainingProblem, network: Network) -> bool:
     """Whether the program over the network's own patterns takes seconds, not minutes."""
     if problem.Y.shape[1] > 1 or problem.is_interpolation:
         return False
-    patterns = neuron_patterns(problem.arrangement, _patterns_of(problem, network))
-    return bool(len(patterns.facet_rows) * problem.arrangement.Z.shape[1] <= MOST_FACETS)
+    return bool(len(_patterns(problem, network).facet_rows) * problem.arrangement.Z.shape[1] <= MOST_FACETS)
+
+
+def _patterns(problem: TrainingProblem, network: Network) -> Patterns:
+    """Patterns of the neurons that count."""
+    network = network.balanced()
+    cost = network.neuron_norms() * row_norms(network.output)
+    U = problem.arrangement.from_weights(network.hidden, network.hidden_bias)
+    return neuron_patterns(problem.arrangement, U[cost > NEGLIGIBLE * cost.sum()])
 
 
 def _resolved(problem: TrainingProblem, network: Network, tol: float) -> Network:
-    patterns = neuron_patterns(problem.arrangement, _patterns_of(problem, network))
+    patterns = _patterns(problem, network)
     if not len(patterns):
         return problem.linear_network()
     return solve(problem, patterns=patterns, tol=tol).network

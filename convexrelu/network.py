@@ -124,6 +124,12 @@ class Network:
             output_bias=self.output_bias + shift,
         )
 
+    def alive(self, X: Any) -> Network:
+        """Without the neurons that are off at all rows of X (n, d): the same predictions there."""
+        pre = check_matrix(X, "X") @ self.hidden.T + self.hidden_bias
+        on = np.flatnonzero((pre > 0).any(axis=0))
+        return replace(self, hidden=self.hidden[on], hidden_bias=self.hidden_bias[on], output=self.output[on])
+
     def merged(self, tol: float = 1e-10) -> Network:
         """Merge neurons whose (w_j, b_j) point the same way, then balance: the same function, a lower or equal norm.
 

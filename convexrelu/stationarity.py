@@ -38,6 +38,8 @@ TINY = 1e-300
 class Explanation:
     """The objective, among those that decay other parameters or by another amount, that fits a network best.
 
+    Dead neurons are left out: they answer to no objective but their own decay.
+
     Attributes
     ----------
     weight_decay : float
@@ -46,11 +48,14 @@ class Explanation:
         Which of "hidden_bias", "output_bias", "skip" are decayed, besides the weights.
     residual : float
         Stationarity for that objective, in units of the larger of the two decays.
+    stated_residual : float
+        Stationarity for the stated objective.
     """
 
     weight_decay: float
     decayed: tuple[str, ...]
     residual: float
+    stated_residual: float
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def stationarity(problem: TrainingProblem, network: Network) -> Stationarity:
         curve=lowest,
         directional=state.directional(lam, decayed),
         implied_weight_decay=state.implied_weight_decay(decayed),
-        explanation=_explain(state, lam),
+        explanation=_explain(_State(problem, network.alive(problem.X)), lam, decayed),
     )
 
 
@@ -111,17 +116,17 @@ def _kind(problem: TrainingProblem, name: str) -> str:
     return kind
 
 
-def _explain(state: _State, lam: float) -> Explanation:
+def _explain(state: _State, lam: float, stated: frozenset[str]) -> Explanation:
     """Try every choice of decayed parameters, each with the weight decay that fits it."""
     present = [name for name in OPTIONAL if _kind(state.problem, name) != "none"]
     choices = itertools.chain.from_iterable(itertools.combinations(present, k) for k in range(len(present) + 1))
-    best = Explanation(lam, (), math.inf)
+    best = Explanation(lam, (), math.inf, state.residual(lam, stated, KINK))
     for choice in choices:
         decayed = frozenset(choice)
         implied = max(state.implied_weight_decay(decayed), 0.0)
         residual = state.residual(implied, decayed, KINK, unit=max(lam, implied))
         if residual < best.residual:
-            best = Explanation(implied, choice, residual)
+            best = Explanation(implied, choice, residual, best.stated_residual)
     return best
 
 

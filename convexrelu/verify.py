@@ -30,8 +30,8 @@ from convexrelu.verification import MissingNeuron, Verdict, Verification
 STATIONARY = 0.03
 # ... and gains less than this part of its distance to the optimum by repairs within its own patterns.
 LOCAL_SHARE = 0.1
-# Another objective explains a network when it leaves this part of the residual, and differs by this in weight decay.
-EXPLAINED, DIFFERENT = 0.2, 0.05
+# Another objective explains a network when its residual is below the first, and this share of the stated one's.
+EXPLAINED, SHARE = 0.1, 0.2
 # Networks up to this width warm-start the solver; it carries every neuron along.
 WARM_WIDTH = 100
 TIME_LIMIT = 10.0
@@ -103,7 +103,7 @@ def verify(
     state = stationarity(problem, network)
     F, best = network(problem.X), improved(problem.X)
     return Verification(
-        verdict=_verdict(certificate, attained, local, state, problem.weight_decay, tol),
+        verdict=_verdict(certificate, attained, local, state, tol),
         certificate=certificate,
         attained_gap=attained,
         parts=objective_parts(problem, network),
@@ -220,22 +220,20 @@ def _verdict(
     attained: float,
     local: tuple[Improvement, ...],
     state: Stationarity,
-    lam: float,
     tol: float,
 ) -> Verdict:
     if certificate.gap <= tol:
         return Verdict.OPTIMAL
     if attained <= tol:
         return Verdict.UNPROVEN
-    if _is_explained(state, lam):
+    if _is_explained(state):
         return Verdict.DIFFERENT_OBJECTIVE
     gained = sum(step.gain for step in local) / max(abs(certificate.objective), certificate.negligible)
     stationary = state.directional <= STATIONARY and gained <= max(tol, LOCAL_SHARE * attained)
     return Verdict.STATIONARY if stationary else Verdict.NOT_CONVERGED
 
 
-def _is_explained(state: Stationarity, lam: float) -> bool:
+def _is_explained(state: Stationarity) -> bool:
     """Whether a network far from stationary for the stated objective is near it for another."""
     other = state.explanation
-    close = other.residual <= min(STATIONARY, EXPLAINED * state.residual)
-    return state.residual > STATIONARY and close and abs(other.weight_decay - lam) > DIFFERENT * lam
+    return other.stated_residual > STATIONARY and other.residual <= min(EXPLAINED, SHARE * other.stated_residual)
