@@ -18,6 +18,7 @@ from convexrelu.solve import solve
 
 # Directions of neurons that float32 cannot tell apart are one.
 SAME_DIRECTION = 1e-7
+ROUNDING = 1e-12
 # Neurons that cost less than this part of the whole have died: gradient descent shrinks them without end and, at such
 # a length, does not see that another sign or scale of theirs might help. Their patterns are not the network's own.
 NEGLIGIBLE = 1e-6
@@ -67,10 +68,13 @@ def improvements(problem: TrainingProblem, network: Network, tol: float) -> tupl
             continue
         candidate = step(network)
         value = problem.objective(candidate)
-        # A merge can only lower the objective; what rounding adds is not worth a step.
-        network = candidate if value <= objective else network
-        taken.append(Improvement(name, network, min(value, objective), max(objective - value, 0.0), changes))
-        objective = min(value, objective)
+        # Steps can only lower the objective, up to rounding; only a solver's answer may be worse than what there was.
+        if value <= objective * (1 + ROUNDING):
+            network, gain = candidate, max(objective - value, 0.0)
+        else:
+            value, gain = objective, 0.0
+        taken.append(Improvement(name, network, value, gain, changes))
+        objective = value
     return tuple(taken)
 
 
