@@ -31,7 +31,7 @@ STATIONARY = 0.03
 # ... and gains less than this part of its distance to the optimum by repairs within its own patterns.
 LOCAL_SHARE = 0.1
 # Another objective explains a network when its residual is below the first, and this share of the stated one's.
-EXPLAINED, SHARE = 0.1, 0.2
+EXPLAINED, SHARE = 0.2, 0.1
 # Networks up to this width warm-start the solver; it carries every neuron along.
 WARM_WIDTH = 100
 TIME_LIMIT = 10.0

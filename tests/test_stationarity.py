@@ -94,10 +94,11 @@ def test_optima_are_stationary_once_kinks_are_resolved(problem):
 
 
 def test_plain_gradient_is_no_test_of_optimality():
-    x = np.arange(-2.0, 3.0)
-    problem = cr.TrainingProblem(x[:, None], np.abs(x), 0.01)
+    rng = np.random.default_rng(0)
+    x = np.sort(rng.uniform(-2, 2, 60))
+    problem = cr.TrainingProblem(x[:, None], np.sin(3 * x) + 0.3 * rng.standard_normal(60), 0.05)
     state = stationarity(problem, cr.solve(problem, tol=1e-9).network)
-    assert state.gradient > 0.1 and state.residual < 1e-4
+    assert state.gradient > 1 and state.residual < 1e-4
 
 
 def counterexample():

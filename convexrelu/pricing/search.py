@@ -156,6 +156,8 @@ def find_neurons(
     Each step costs a product of (starts x n) by (n x k^2) and one k x k solve per start. Each start is run for the sign
     of its own value. There is no guarantee that all, or the largest, local maxima are found.
     """
+    if not n_penalized:  # data of rank zero: no neuron sees anything
+        return SearchResult(np.zeros((0, Z.shape[1])), np.zeros(0), np.zeros(0), np.zeros((0, len(Z))), 0.0)
     rows = _Rows.of(Z, n_penalized)
     fresh = _random_neurons(rows, nu, rng, n_random)
     batch = _coarse(rows, _start(rows, nu, np.vstack([starts, fresh])), n_steps)
