@@ -97,7 +97,7 @@ def stationarity(problem: TrainingProblem, network: Network) -> Stationarity:
     accelerated projected gradient method; any slopes give an upper bound on the smallest residual.
     """
     state = _State(problem, network)
-    decayed = frozenset(name for name in OPTIONAL if _kind(problem, name) == "penalized")
+    decayed = _decayed(problem)
     lam = problem.weight_decay
     curve = tuple((tol, state.residual(lam, decayed, tol)) for tol in TOLERANCES)
     # A wider choice of slopes never raises the smallest residual; the method that finds it may miss a little.
@@ -109,6 +109,15 @@ def stationarity(problem: TrainingProblem, network: Network) -> Stationarity:
         implied_weight_decay=state.implied_weight_decay(decayed),
         explanation=_explain(_State(problem, network.alive(problem.X)), lam, decayed),
     )
+
+
+def directional_residual(problem: TrainingProblem, network: Network) -> float:
+    """`Stationarity.directional` alone."""
+    return _State(problem, network).directional(problem.weight_decay, _decayed(problem))
+
+
+def _decayed(problem: TrainingProblem) -> frozenset[str]:
+    return frozenset(name for name in OPTIONAL if _kind(problem, name) == "penalized")
 
 
 def _kind(problem: TrainingProblem, name: str) -> str:

@@ -13,8 +13,6 @@ from convexrelu.network import Network
 from convexrelu.problem import TrainingProblem
 from convexrelu.stationarity import KINK, Stationarity
 
-WIDTH = 118
-
 
 class Verdict(Enum):
     """What a network is, judged by proofs and by better networks, never by what a search failed to find."""
@@ -33,8 +31,8 @@ class Verdict(Enum):
 
 _ADVICE = {
     Verdict.OPTIMAL: "No network of any width is better by more than the tolerance; that is proven.",
-    Verdict.STATIONARY: "A spurious stationary point: training longer will not help, adding the missing neuron will "
-    "(`verification.improved`).",
+    Verdict.STATIONARY: "At or next to a spurious stationary point: training longer will not help, new neurons "
+    "will (`verification.improved`).",
     Verdict.NOT_CONVERGED: "Train longer, with a smaller step size at the end, or take `verification.improved`.",
     Verdict.DIFFERENT_OBJECTIVE: "Check weight decay, loss reduction, and which parameters are decayed; AdamW's decay "
     "and decay per mini-batch are not the objective's.",
@@ -169,10 +167,9 @@ class Verification:
         if not any(step.changes == "the fit" for step in self.improvements):
             rows.append(("-", "not re-solved over its own patterns: several tasks, or too many patterns for seconds"))
         if self.missing is not None:
-            told = f"gained by one more neuron: its correlation with the residual is {self.missing.correlation:.4g}"
-            rows.append(
-                (f"{self.missing.gain / size:.2e}", f"{told}, the weight decay {self.problem.weight_decay:.4g}")
-            )
+            told = "gained by one more neuron, the others as they are: its correlation with the residual is"
+            pair = f"{self.missing.correlation:.4g}, the weight decay {self.problem.weight_decay:.4g}"
+            rows.append((f"{self.missing.gain / size:.2e}", f"{told} {pair}"))
         return rows
 
     def _stationary(self) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ from convexrelu.network import Network
 from convexrelu.pricing.dual_norm import best_neuron
 from convexrelu.problem import TrainingProblem
 from convexrelu.solve import check_arguments
-from convexrelu.stationarity import Stationarity, stationarity
+from convexrelu.stationarity import Stationarity, directional_residual, stationarity
 from convexrelu.verification import MissingNeuron, Verdict, Verification
 
 # A stationary network has a directional residual below this: gradient descent that has converged leaves 1e-6 to 1e-2.
@@ -97,19 +97,22 @@ def verify(
     reduced = local[-1].network
     warm_start = reduced if reduced.n_neurons <= WARM_WIDTH else None
     certificate, result = certify_and_solve(problem, network, tol, time_limit, warm_start)
+    missing = missing_neuron(problem, network)
     candidates = [network, reduced] + ([] if result is None else [result.network])
+    if missing is not None:
+        candidates.append(_joined(network, missing.hidden[None], np.array([missing.hidden_bias]), missing.output[None]))
     improved = min(candidates, key=problem.objective)
     attained = max(objective - problem.objective(improved), 0.0) / max(abs(objective), certificate.negligible)
     state = stationarity(problem, network)
     F, best = network(problem.X), improved(problem.X)
     return Verification(
-        verdict=_verdict(certificate, attained, local, state, tol),
+        verdict=_verdict(problem, certificate, attained, local, state, tol),
         certificate=certificate,
         attained_gap=attained,
         parts=objective_parts(problem, network),
         improvements=local,
         stationarity=state,
-        missing=missing_neuron(problem, network),
+        missing=missing,
         prediction_distance=float(np.sqrt(np.mean((F - best) ** 2))),
         prediction_spread=float(np.std(problem.Y)),
         rounding=0.0 if imported is None else _rounding(imported, problem.X, F),
@@ -216,6 +219,7 @@ def _best_length(objective: Callable[[float], float], base: float) -> tuple[floa
 
 
 def _verdict(
+    problem: TrainingProblem,
     certificate: Certificate,
     attained: float,
     local: tuple[Improvement, ...],
@@ -229,8 +233,11 @@ def _verdict(
     if _is_explained(state):
         return Verdict.DIFFERENT_OBJECTIVE
     gained = sum(step.gain for step in local) / max(abs(certificate.objective), certificate.negligible)
-    stationary = state.directional <= STATIONARY and gained <= max(tol, LOCAL_SHARE * attained)
-    return Verdict.STATIONARY if stationary else Verdict.NOT_CONVERGED
+    if gained > LOCAL_SHARE * attained:
+        return Verdict.NOT_CONVERGED
+    # Where the repairs end is as good a witness: a network that is nearly as good as a stationary one is next to it.
+    residual = min(state.directional, directional_residual(problem, local[-1].network))
+    return Verdict.STATIONARY if residual <= STATIONARY else Verdict.NOT_CONVERGED
 
 
 def _is_explained(state: Stationarity) -> bool:
