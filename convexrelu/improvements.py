@@ -12,18 +12,21 @@ import numpy as np
 
 from convexrelu.arrays import row_norms
 from convexrelu.network import Network
-from convexrelu.patterns.patterns import Patterns, neuron_patterns
+from convexrelu.patterns.patterns import Patterns, neuron_patterns, patterns_of_cells
 from convexrelu.problem import TrainingProblem
 from convexrelu.solve import solve
 
 # Directions of neurons that float32 cannot tell apart are one.
 SAME_DIRECTION = 1e-7
 ROUNDING = 1e-12
+# Nearer to a sample's kink than this, relative to both norms, a neuron does not tell the side.
+INSIDE = 1e-9
 # Neurons that cost less than this part of the whole have died: gradient descent shrinks them without end and, at such
 # a length, does not see that another sign or scale of theirs might help. Their patterns are not the network's own.
 NEGLIGIBLE = 1e-6
-# Facets times coordinates, over all patterns, up to which the program over a network's own patterns is solved: seconds.
-MOST_FACETS = 100_000
+# Samples and facets times coordinates, over all patterns, up to which the program over a network's own patterns is
+# solved. Measured with 500 samples: two to three seconds.
+MOST_ENTRIES = 200_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,15 +106,21 @@ def _is_small(problem: TrainingProblem, network: Network) -> bool:
     """Whether the program over the network's own patterns takes seconds, not minutes."""
     if problem.Y.shape[1] > 1 or problem.is_interpolation:
         return False
-    return bool(len(_patterns(problem, network).facet_rows) * problem.arrangement.Z.shape[1] <= MOST_FACETS)
+    patterns = _patterns(problem, network)
+    rows = len(patterns) * len(problem.X) + len(patterns.facet_rows)
+    return bool(rows * problem.arrangement.Z.shape[1] <= MOST_ENTRIES)
 
 
 def _patterns(problem: TrainingProblem, network: Network) -> Patterns:
-    """Patterns of the neurons that count."""
-    network = network.balanced()
+    """Patterns of the neurons that count; a neuron inside its cell tells its facets."""
+    network, arrangement = network.balanced(), problem.arrangement
     cost = network.neuron_norms() * row_norms(network.output)
-    U = problem.arrangement.from_weights(network.hidden, network.hidden_bias)
-    return neuron_patterns(problem.arrangement, U[cost > NEGLIGIBLE * cost.sum()])
+    U = arrangement.from_weights(network.hidden, network.hidden_bias)[cost > NEGLIGIBLE * cost.sum()]
+    pre = U @ arrangement.Z.T
+    reach = row_norms(U)[:, None] * row_norms(arrangement.Z)
+    inside = ((np.abs(pre) > INSIDE * reach) | (reach == 0)).all(axis=1)
+    own = patterns_of_cells(arrangement, pre[inside] > 0, U[inside])
+    return own.union(neuron_patterns(arrangement, U[~inside]))
 
 
 def _resolved(problem: TrainingProblem, network: Network, tol: float) -> Network:

@@ -93,8 +93,9 @@ def stationarity(problem: TrainingProblem, network: Network) -> Stationarity:
 
     Notes
     -----
-    Cost: a few hundred products of an (m, n) and an (n, d) matrix for each tolerance. The slopes are found by an
-    accelerated projected gradient method; any slopes give an upper bound on the smallest residual.
+    Cost: a few products of an (m, n) and an (n, d) matrix, and a few hundred of the size of the samples near knots, for
+    each tolerance. The slopes are found by an accelerated projected gradient method; any slopes give an upper bound on
+    the smallest residual.
     """
     state = _State(problem, network)
     decayed = _decayed(problem)
@@ -218,10 +219,13 @@ class _State:
     # -- weight decay -------------------------------------------------------------------------------------------------
 
     def implied_weight_decay(self, decayed: frozenset[str]) -> float:
-        """-<gradient of the loss, theta> / |theta|^2 over the weights and the decayed parameters; zero without any."""
+        """-<gradient of the loss, theta> / |theta|^2 over the weights and the decayed parameters; zero without any.
+
+        A neuron's hidden and output weights are pulled alike: relu(s t) = s relu(t). With free biases that takes their
+        own stationarity, and does without the slopes at kinks.
+        """
         weights = self.Wt * self._decays(decayed)
-        pull = float(np.sum((((self.t > 0) * self.a) @ self.Xt) * weights))
-        pull += float(np.sum(self.output_gradient * self.network.output))
+        pull = 2 * float(np.sum(self.output_gradient * self.network.output))
         square = float(np.sum(weights**2) + np.sum(self.network.output**2))
         if "skip" in decayed:
             pull += float(np.sum((self.problem.X.T @ self.G) * self.network.skip))
@@ -241,31 +245,45 @@ def _subsets(rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> list[list[int]]
 
 
 def _distance(Xt: Array, a: Array, base: Array) -> Array:
-    """Smallest |base_j + Xt' (a_j c_j)| (m,) over slopes c in [0, 1]; rows of a that are zero need no slopes.
+    """Smallest |base_j + Xt' (a_j c_j)| (m,) over slopes c in [0, 1]; entries of a that are zero need no slopes.
+
+    Neurons with about the same number of kinks are treated together.
+    """
+    distance = row_norms(base)
+    counts = np.count_nonzero(a, axis=1)
+    sizes = np.ceil(np.log2(np.maximum(counts, 1)))
+    for size in np.unique(sizes[counts > 0]):
+        rows = np.flatnonzero((sizes == size) & (counts > 0))
+        # The kinks of each neuron first, then padding by entries that are zero.
+        kinks = np.argsort(a[rows] == 0, axis=1, kind="stable")[:, : counts[rows].max()]
+        terms = np.take_along_axis(a[rows], kinks, axis=1)[:, :, None] * Xt[kinks]
+        distance[rows] = np.minimum(distance[rows], _shortest(base[rows], terms))
+    return distance
+
+
+def _shortest(base: Array, terms: Array) -> Array:
+    """Smallest |base_j + sum_k c_jk terms_jk| (r,) over c in [0, 1], for base (r, D) and terms (r, K, D).
 
     References
     ----------
     A. Beck and M. Teboulle, "A fast iterative shrinkage-thresholding algorithm", SIAM J. Imaging Sciences 2009.
     """
-    best = row_norms(base)
-    rows = np.flatnonzero(a.any(axis=1))
-    if not len(rows):
-        return best
-    A, B = a[rows], base[rows]
-    columns = np.flatnonzero(A.any(axis=0))
-    A, X = A[:, columns], Xt[columns]
-    outer = (X[:, :, None] * X[:, None, :]).reshape(len(X), -1)
-    curvature = np.linalg.eigvalsh(((A**2) @ outer).reshape(len(A), X.shape[1], X.shape[1]))[:, -1]
-    step = A / np.maximum(curvature, TINY)[:, None]
-    c = y = np.full(A.shape, 0.5)
-    lowest, momentum = np.minimum(best[rows], row_norms(B + A @ X)), 1.0
+    inner = np.linalg.eigvalsh(np.swapaxes(terms, 1, 2) @ terms)[:, -1]
+    step = 1 / np.maximum(inner, TINY)[:, None]
+    c = y = np.full(terms.shape[:2], 0.5)
+    lowest, momentum = np.full(len(base), math.inf), 1.0
     for _ in range(STEPS):
-        after = np.clip(y - step * ((B + (A * y) @ X) @ X.T), 0.0, 1.0)
+        gradient = (terms @ (base + _combined(y, terms))[:, :, None])[:, :, 0]
+        after = np.clip(y - step * gradient, 0.0, 1.0)
         following = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
         moved = after - c
         y, c, momentum = after + (momentum - 1) / following * moved, after, following
-        lowest = np.minimum(lowest, row_norms(B + (A * c) @ X))
+        lowest = np.minimum(lowest, row_norms(base + _combined(c, terms)))
         if np.abs(moved).max() < 1e-10:
             break
-    best[rows] = lowest
-    return best
+    return lowest
+
+
+def _combined(c: Array, terms: Array) -> Array:
+    sums: Array = (c[:, None, :] @ terms)[:, 0]
+    return sums

@@ -5,6 +5,7 @@ Letters: `nu` (n, T) minus the gradient of the loss, `lam` weight decay, `F` (n,
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from scipy.optimize import minimize_scalar
 
 from convexrelu.arrays import Array
 from convexrelu.certificate import Certificate
-from convexrelu.certify import certify_and_solve
+from convexrelu.certify import SHARE, certificate_of, largest_neurons, own_certificate
 from convexrelu.errors import UnsupportedError
 from convexrelu.improvements import Improvement, improvements
 from convexrelu.interop.imported import Imported
@@ -22,7 +23,7 @@ from convexrelu.interop.reading import read_model
 from convexrelu.network import Network
 from convexrelu.pricing.dual_norm import best_neuron
 from convexrelu.problem import TrainingProblem
-from convexrelu.solve import check_arguments
+from convexrelu.solve import check_arguments, solve
 from convexrelu.stationarity import Stationarity, directional_residual, stationarity
 from convexrelu.verification import MissingNeuron, Verdict, Verification
 
@@ -31,10 +32,12 @@ STATIONARY = 0.03
 # ... and gains less than this part of its distance to the optimum by repairs within its own patterns.
 LOCAL_SHARE = 0.1
 # Another objective explains a network when its residual is below the first, and this share of the stated one's.
-EXPLAINED, SHARE = 0.2, 0.1
+EXPLAINED, OF_STATED = 0.2, 0.1
 # Networks up to this width warm-start the solver; it carries every neuron along.
 WARM_WIDTH = 100
 TIME_LIMIT = 10.0
+# Part of the time that the solver may end at; the rest is for what needs no solver.
+SOLVER_SHARE, LEAST_SHARE = 0.8, 0.2
 
 
 def verify(
@@ -52,7 +55,7 @@ def verify(
     tol : float in (0, 1), default 1e-3
         The relative gap up to which a network counts as optimal.
     time_limit : float or None, default 10
-        Seconds for the solver. Where they do not suffice the verdict stays true and the gap is large.
+        Seconds, about. Where they do not suffice the verdict stays true and the gap is large.
 
     Returns
     -------
@@ -89,6 +92,7 @@ def verify(
     <Verdict.OPTIMAL: 'globally optimal'>
     """
     check_arguments(problem, tol, time_limit)
+    began = time.perf_counter()
     if problem.is_interpolation:
         raise UnsupportedError("`verify` is for penalised problems; write `certify(problem, network)` to interpolate.")
     network, imported = _network(problem, model)
@@ -96,14 +100,21 @@ def verify(
     local = improvements(problem, network, 0.1 * tol)
     reduced = local[-1].network
     warm_start = reduced if reduced.n_neurons <= WARM_WIDTH else None
-    certificate, result = certify_and_solve(problem, network, tol, time_limit, warm_start)
+    state = stationarity(problem, network)
+    left = None
+    if time_limit is not None:
+        left = max(SOLVER_SHARE * time_limit - (time.perf_counter() - began), LEAST_SHARE * time_limit)
+    result = solve(problem, tol=SHARE * tol, time_limit=left, warm_start=warm_start)
+    certificate = certificate_of(problem, network, result)
+    if state.directional <= STATIONARY:  # else its own residual proves nothing of use
+        own = own_certificate(problem, network, tol, time_limit)
+        certificate = min(certificate, own, key=lambda c: c.gap)
     missing = missing_neuron(problem, network)
-    candidates = [network, reduced] + ([] if result is None else [result.network])
+    candidates = [network, reduced, result.network]
     if missing is not None:
         candidates.append(_joined(network, missing.hidden[None], np.array([missing.hidden_bias]), missing.output[None]))
     improved = min(candidates, key=problem.objective)
     attained = max(objective - problem.objective(improved), 0.0) / max(abs(objective), certificate.negligible)
-    state = stationarity(problem, network)
     F, best = network(problem.X), improved(problem.X)
     return Verification(
         verdict=_verdict(problem, certificate, attained, local, state, tol),
@@ -177,8 +188,7 @@ def missing_neuron(problem: TrainingProblem, network: Network) -> MissingNeuron 
     gradient = problem.loss.gradient(network(problem.X), problem.Y, problem.sample_weight)
     nu = problem.feasible_direction(-gradient)
     arrangement = problem.arrangement
-    starts = arrangement.from_weights(network.hidden, network.hidden_bias)
-    correlation, unit = best_neuron(arrangement, nu, starts[arrangement.cost(starts) > 0])
+    correlation, unit = best_neuron(arrangement, nu, largest_neurons(problem, network))
     if correlation <= problem.weight_decay:
         return None
     W, b = arrangement.to_weights(unit[None])
@@ -243,4 +253,4 @@ def _verdict(
 def _is_explained(state: Stationarity) -> bool:
     """Whether a network far from stationary for the stated objective is near it for another."""
     other = state.explanation
-    return other.stated_residual > STATIONARY and other.residual <= min(EXPLAINED, SHARE * other.stated_residual)
+    return other.stated_residual > STATIONARY and other.residual <= min(EXPLAINED, OF_STATED * other.stated_residual)

@@ -84,13 +84,13 @@ def test_residual_is_the_smallest_over_the_slopes(problem, data):
 @examples(40)
 @given(problems())
 def test_optima_are_stationary_once_kinks_are_resolved(problem):
-    result = cr.solve(problem, tol=1e-9)
+    result = cr.solve(problem, patterns="enumerate", tol=1e-7)
     assume(result.status is cr.Status.OPTIMAL and result.network.n_neurons)
     state = stationarity(problem, result.network)
     # The residual goes with the square root of the gap.
-    assert state.residual <= 1e-3
-    assert state.directional <= 1e-3
-    assert state.implied_weight_decay == pytest.approx(problem.weight_decay, rel=1e-3)
+    assert state.residual <= 1e-2
+    assert state.directional <= 1e-2
+    assert state.implied_weight_decay == pytest.approx(problem.weight_decay, rel=1e-2)
 
 
 def test_plain_gradient_is_no_test_of_optimality():
