@@ -188,6 +188,26 @@ def test_the_graph_that_torch_writes(torch, tmp_path):
     np.testing.assert_allclose(session.run(None, {session.get_inputs()[0].name: X})[0], network(X), **SAME)
 
 
+def test_verify_judges_what_torch_minimised(torch):
+    y = np.abs(X[:, 0])
+    module = sequential(torch, width=20)
+    optimiser = torch.optim.Adam(module.parameters(), lr=0.01, weight_decay=0.02)
+    for _ in range(200):
+        optimiser.zero_grad()
+        loss = torch.nn.functional.mse_loss(module(torch.as_tensor(X))[:, 0], torch.as_tensor(y))
+        loss.backward()
+        optimiser.step()
+    problem = cr.TrainingProblem.from_torch(X, y, 0.02)
+    v = cr.verify(problem, module)
+    with torch.no_grad():
+        loss = torch.nn.functional.mse_loss(module(torch.as_tensor(X))[:, 0], torch.as_tensor(y))
+        decay = 0.01 * sum((p**2).sum() for p in module.parameters())
+    # Half the number of targets: a sum of halves instead of a mean.
+    assert v.objective == pytest.approx(float(loss + decay) * len(X) / 2, rel=1e-12)
+    assert v.certificate.lower_bound <= v.objective
+    assert v.rounding < 1e-12
+
+
 def test_keras_models(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     keras = importlib.import_module("keras")
