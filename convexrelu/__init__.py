@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from convexrelu.sensitivity import Sensitivity as Sensitivity
     from convexrelu.sensitivity import sensitivity as sensitivity
     from convexrelu.solve import solve as solve
+    from convexrelu.verification import Verdict as Verdict
+    from convexrelu.verification import Verification as Verification
+    from convexrelu.verify import improve as improve
+    from convexrelu.verify import verify as verify
 
 __version__ = "0.1.0"
 
@@ -57,10 +61,14 @@ _HOME = {
     "available_backends": "backends",
     "certify": "certify",
     "enumerate_patterns": "patterns",
+    "improve": "verify",
     "sample_patterns": "patterns",
     "sensitivity": "sensitivity",
     "solve": "solve",
     "solve_path": "path",
+    "Verdict": "verification",
+    "Verification": "verification",
+    "verify": "verify",
 }
 
 _MODULES = ("errors", "univariate")
@@ -84,6 +92,10 @@ __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answ
     "Path",
     "sensitivity",
     "Sensitivity",
+    "verify",
+    "Verification",
+    "Verdict",
+    "improve",
     "errors",
     "__version__",
 ]
