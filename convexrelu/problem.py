@@ -159,10 +159,9 @@ class TrainingProblem:
         self, X: Any, Y: Any, loss: Loss, bias: str, output_bias: str | None, skip: str, sample_weight: Any
     ) -> None:
         self.X = check_matrix(X, "X")
-        self.Y = check_targets(Y, len(self.X))
         self.sample_weight = check_sample_weight(sample_weight, len(self.X))
         self.loss = loss
-        loss.check_targets(self.Y)
+        self.Y = frozen(loss.targets(check_targets(Y, len(self.X))))
         self.bias = check_choice(bias, "bias", MODES)
         self.skip = check_choice(skip, "skip", MODES)
         self.output_bias = _output_bias(output_bias, bias, skip)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convexrelu.errors import InvalidInputError
 from convexrelu.losses.exact_fit import ExactFit
-from convexrelu.losses.loss import Loss, LossCone
+from convexrelu.losses.loss import DataLoss, Loss, LossCone
 from convexrelu.losses.squared import SquaredLoss
 
 _LOSSES: dict[str, type[Loss]] = {SquaredLoss.name: SquaredLoss}
@@ -20,4 +20,4 @@ def get_loss(loss: str | Loss) -> Loss:
     return _LOSSES[loss]()
 
 
-__all__ = ["ExactFit", "Loss", "LossCone", "SquaredLoss", "get_loss"]
+__all__ = ["DataLoss", "ExactFit", "Loss", "LossCone", "SquaredLoss", "get_loss"]

@@ -1,4 +1,4 @@
-"""What a loss must provide: `Loss` and its cone form `LossCone`.
+"""What a loss must provide: `Loss`, its cone form `LossCone`, and a loss with its data, `DataLoss`.
 
 Letters: `F` (n, T) predictions, `Y` (n, T) targets, `weight` (n,) sample weights, `nu` (n, T) dual variable.
 
@@ -10,17 +10,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
 import scipy.sparse as sp
 
 from convexrelu.arrays import Array
+from convexrelu.errors import UnsupportedError
 
 
 @dataclass(frozen=True, eq=False)
 class LossCone:
     """A loss as a small cone program in its predictions f (n * T, row by row) and auxiliary variables a.
 
-    minimise 1/2 f' diag(quadratic) f + linear . f + auxiliary . a
+    minimise 1/2 f' diag(quadratic) f + linear . f + 1/2 a' diag(auxiliary_quadratic) a + auxiliary . a
     subject to rhs - (fit_rows f + auxiliary_rows a) in a product of zero (first `n_zero` rows), non-negative (next
     `n_nonneg` rows) and exponential cones (the rest, three rows each).
     """
@@ -34,16 +37,36 @@ class LossCone:
     n_zero: int = 0
     n_nonneg: int = 0
     n_exponential: int = 0
+    auxiliary_quadratic: Array | None = None
+    #: The size of auxiliary variables to expect: what a solver takes for one.
+    auxiliary_unit: float = 1.0
 
 
 class Loss(ABC):
-    """A convex loss. Subclasses are stateless; targets and weights are passed in, already validated as arrays."""
+    """A convex loss, at least zero. Targets and weights are passed in, already validated as arrays.
+
+    Attributes
+    ----------
+    name : str
+        What users write for it.
+    is_smooth : bool
+        Whether the loss has a gradient everywhere; then `curvature` is needed too. The dual variable of a network is
+        minus its gradient; of a loss with kinks it is not determined by the network.
+    is_shift_invariant : bool
+        Whether the loss depends on f - y only.
+    """
 
     name: str
+    is_smooth: ClassVar[bool] = False
+    is_shift_invariant: ClassVar[bool] = False
 
     @abstractmethod
-    def check_targets(self, Y: Array) -> None:
-        """Raise InvalidInputError if the targets (n, T) are of the wrong kind for this loss."""
+    def targets(self, Y: Array) -> Array:
+        """The targets (n, T) as the other methods take them, from what a user gives as a column or a matrix.
+
+        What it returns it also accepts, and returns unchanged. Raises InvalidInputError if the targets are of the
+        wrong kind for this loss.
+        """
 
     @abstractmethod
     def value(self, F: Array, Y: Array, weight: Array) -> float:
@@ -65,6 +88,20 @@ class Loss(ABC):
     def fit_radius(self, value: float, Y: Array, weight: Array) -> float:
         """Bound on |F| over the samples of positive weight for all F with L(F) <= value; infinite if there is none."""
 
+    def curvature(self, F: Array, Y: Array, weight: Array) -> Array:
+        """Diagonal (n, T) of the second derivative, at least zero; at a jump either side's. Of smooth losses only."""
+        raise UnsupportedError(f"the loss {self.name!r} has no second derivative; solve it with another backend.")
+
+    def hessian(self, F: Array, Y: Array, weight: Array) -> Array:
+        """Second derivative (n, T, T) by rows of F; diagonal but for losses that couple the tasks (softmax)."""
+        diagonal = self.curvature(F, Y, weight)
+        return diagonal[:, :, None] * np.eye(diagonal.shape[1])
+
+    def domain(self, Y: Array, weight: Array) -> tuple[Array, Array]:
+        """Bounds (n, T), (n, T) on each entry of nu within the domain of D; infinite where there are none."""
+        heavy = np.where(weight > 0, np.inf, 0.0)[:, None] * np.ones(Y.shape[1])
+        return -heavy, heavy
+
     def unit(self, Y: Array) -> float:
         """The size of predictions to expect: what a solver takes for one."""
         return 1.0
@@ -72,3 +109,42 @@ class Loss(ABC):
     def best_scale(self, nu: Array, curvature: float, Y: Array, weight: Array, upper: float) -> float:
         """A good s in [0, upper] for maximising D(s nu) - curvature s^2 / 2; any s in [0, 1] is valid."""
         return min(1.0, upper)
+
+
+@dataclass(frozen=True, eq=False)
+class DataLoss:
+    """A loss with its targets and sample weights inside.
+
+    Predictions and dual variables may have the shape (n, T) or, of one task, (n,); what comes back has the same.
+
+    Parameters
+    ----------
+    loss : Loss
+    Y : float64 (n, T)
+        As `Loss.targets` returns them.
+    weight : float64 (n,)
+    """
+
+    loss: Loss
+    Y: Array
+    weight: Array
+
+    def value(self, F: Array) -> float:
+        """L(F)."""
+        return self.loss.value(F.reshape(self.Y.shape), self.Y, self.weight)
+
+    def gradient(self, F: Array) -> Array:
+        """dL/dF."""
+        return self.loss.gradient(F.reshape(self.Y.shape), self.Y, self.weight).reshape(F.shape)
+
+    def curvature(self, F: Array) -> Array:
+        """Diagonal of the second derivative."""
+        return self.loss.curvature(F.reshape(self.Y.shape), self.Y, self.weight).reshape(F.shape)
+
+    def hessian(self, F: Array) -> Array:
+        """Second derivative (n, T, T) by rows."""
+        return self.loss.hessian(F.reshape(self.Y.shape), self.Y, self.weight)
+
+    def dual_value(self, nu: Array) -> float:
+        """D(nu), minus infinity outside the domain."""
+        return self.loss.dual_value(nu.reshape(self.Y.shape), self.Y, self.weight)[0]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convexrelu.losses import SquaredLoss
-from convexrelu.native import reduced
+from convexrelu.losses import DataLoss
 from convexrelu.native.reduced import Iterate, ReducedProblem
 from convexrelu.network import Network
 from convexrelu.problem import TrainingProblem
@@ -14,7 +13,7 @@ from convexrelu.result import Solution
 
 def is_native(problem: TrainingProblem) -> bool:
     """Whether the native solver takes the problem: one task, a smooth loss."""
-    return problem.Y.shape[1] == 1 and isinstance(problem.loss, SquaredLoss)
+    return problem.Y.shape[1] == 1 and problem.loss.is_smooth
 
 
 def reduced_problem(problem: TrainingProblem) -> ReducedProblem:
@@ -23,7 +22,7 @@ def reduced_problem(problem: TrainingProblem) -> ReducedProblem:
         Z=problem.arrangement.Z,
         n_penalized=problem.arrangement.n_penalized,
         weight_decay=problem.weight_decay,
-        loss=reduced.SquaredLoss(problem.Y[:, 0], problem.sample_weight),
+        loss=DataLoss(problem.loss, problem.Y, problem.sample_weight),
         free=problem.linear.free,
         penalized=problem.linear.penalized,
     )
