@@ -13,15 +13,18 @@ Theorem 1 and its appendix, for bias, skip and output bias by the same argument)
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from convexrelu.arrays import EPS, Array, frozen, row_norms
+from convexrelu.dual_domain import DualDomain
 from convexrelu.errors import InvalidInputError
 from convexrelu.interpolation import check_interpolable
+from convexrelu.linear_fit import LinearFit, fit_linear
 from convexrelu.linear_part import LinearPart, linear_part
-from convexrelu.losses import ExactFit, Loss, get_loss
+from convexrelu.losses import DataLoss, ExactFit, Loss, get_loss
 from convexrelu.network import Network
 from convexrelu.patterns.arrangement import Arrangement, arrange
 from convexrelu.pricing.dual_norm import DualNorm, best_neuron
@@ -167,6 +170,27 @@ class TrainingProblem:
         self.output_bias = _output_bias(output_bias, bias, skip)
         self.arrangement = arrange(self.X, self.bias)  # type: ignore[arg-type]
         self.linear = linear_part(self.X, self.output_bias, self.skip)
+        self._check_attained()
+
+    def _check_attained(self) -> None:
+        """Refuse labels that the unpenalised part alone separates: no network is best, or none is needed."""
+        if not self.loss.is_classification or not self.dual_domain.n_separated:
+            return
+        n, separated = int((self.sample_weight > 0).sum()), self.dual_domain.n_separated
+        if self.loss.reaches_zero and separated < n:
+            return
+        labels = np.unique(self.Y[self.sample_weight > 0], axis=0)
+        what = "labels in `Y` are all equal" if len(labels) == 1 else f"labels of {separated} of {n} samples in `Y` can"
+        what += "" if len(labels) == 1 else " be met by an unpenalised linear model without violating the others"
+        part = "skip" if self.skip == "free" else "output bias"
+        end = (
+            "is zero without any neuron"
+            if self.loss.reaches_zero
+            else "falls for ever as that grows, and no network is best"
+        )
+        raise InvalidInputError(
+            f"the {what}, so the {self.loss.name} loss with a free {part} {end}; penalise the {part}, or leave it out."
+        )
 
     def __repr__(self) -> str:
         (n, d), T = self.X.shape, self.Y.shape[1]
@@ -255,23 +279,16 @@ class TrainingProblem:
         return value - square, error + (2 * len(nu) + 8) * EPS * size + 2 * EPS * abs(value)
 
     def feasible_direction(self, nu: Array) -> Array:
-        """The part of nu (n, T) that is orthogonal to the free columns; exact zeros where the sample weight is zero."""
-        heavy = self.sample_weight > 0
-        nu = np.where(heavy[:, None], nu, 0.0)
-        Q = self._free_basis()
-        # Twice is enough for full orthogonality (Parlett, The Symmetric Eigenvalue Problem, Section 6.9).
-        for _ in range(2):
-            nu = nu - Q @ (Q.T @ nu)
-        return np.where(heavy[:, None], nu, 0.0)
+        """A dual variable near nu (n, T), in the domain of the loss and orthogonal to the free columns.
 
-    def _free_basis(self) -> Array:
-        """Orthonormal basis of the free columns on the samples of positive weight, zero elsewhere."""
-        heavy = (self.sample_weight > 0)[:, None]
-        free = np.where(heavy, self.linear.free, 0.0)
-        # Their coefficients cost nothing, so a column in small units counts like any other.
-        size = np.abs(free).max(axis=0)
-        U, singular, _ = np.linalg.svd(free[:, size > 0] / size[size > 0], full_matrices=False)
-        return U[:, singular > len(free) * EPS * singular.max(initial=0.0)]
+        For losses of f - y it is the part of nu that is orthogonal; exact zeros where the sample weight is zero.
+        """
+        return self.dual_domain.nearest(nu)
+
+    @cached_property
+    def dual_domain(self) -> DualDomain:
+        """Where dual variables may lie, the bound on their dual norm apart."""
+        return DualDomain(self.loss, self.Y, self.sample_weight, self.linear.free)
 
     def lower_bound(self, nu: Array, norm: DualNorm) -> tuple[float, Array]:
         """A proven lower bound on the objective of every network the bound `norm` on tau(nu) speaks of.
@@ -307,15 +324,13 @@ class TrainingProblem:
         """Bound on <nu, Qf beta> over networks no worse than `objective`, with nu orthogonal to Qf up to rounding."""
         if not self.linear.free.shape[1] or not nu.any():
             return 0.0
-        Q = self._free_basis()
-        residue = float(np.linalg.norm(Q.T @ nu)) + 4 * (len(nu) + 4) * EPS * float(np.linalg.norm(nu))
         Z, p = self.arrangement.Z, self.arrangement.n_penalized
         # An anchored neuron of cost one: |relu(Z u)| <= |Z[:, :p]|_F + sqrt(n) max_i |Z[i, :p]|.
         features = 2 * math.sqrt(len(Z)) * float(row_norms(Z[:, :p]).max(initial=0.0))
         hidden = features * objective / self.penalty
         linear = float(np.linalg.norm(self.linear.penalized)) * math.sqrt(2 * abs(objective) / self.penalty)
-        fit = self.loss.fit_radius(objective, self.Y, self.sample_weight)
-        return residue * (fit + hidden + linear)
+        fit = self.dual_domain.fit_radius(objective, hidden + linear)
+        return self.dual_domain.leak(nu) * (fit + hidden + linear)
 
     # -- weight decay ---------------------------------------------------------------------------------------------
 
@@ -347,37 +362,33 @@ class TrainingProblem:
         return lam
 
     def _linear_residual(self, lam: float) -> Array:
-        """Residual weight * (y - f) of the best network without neurons at weight decay `lam`."""
-        free, penalized = self.linear_coefficients(lam)
-        fit = self.linear.free @ free + self.linear.penalized @ penalized
-        return self.feasible_direction(self.sample_weight[:, None] * (self.Y - fit))
+        """Dual variable of the best network without neurons at weight decay `lam`."""
+        return self.feasible_direction(self._linear_fit(lam).nu)
 
     def linear_coefficients(self, lam: float) -> tuple[Array, Array]:
         """Coefficients (q, T), (q', T) of the best skip and output bias without neurons at weight decay `lam`.
 
-        Weighted least squares with a ridge `lam` on the penalised columns (infinite: without them; zero, for
-        interpolation: only for what the free columns leave).
+        The penalised columns have a ridge `lam` (infinite: they are left out; zero, for interpolation: they take only
+        what the free columns leave).
         """
-        Qf, Qp = self.linear.free, self.linear.penalized
         if lam == 0:
             return self._interpolating_coefficients()
-        T, q, used = self.Y.shape[1], Qf.shape[1], Qp.shape[1] if math.isfinite(lam) else 0
-        root = np.sqrt(self.sample_weight)[:, None]
-        ridge = math.sqrt(lam) * np.eye(used) if used else np.zeros((0, 0))
-        A = np.vstack([root * np.hstack([Qf, Qp[:, :used]]), np.hstack([np.zeros((used, q)), ridge])])
-        B = np.vstack([root * self.Y, np.zeros((used, T))])
-        # lstsq judges rank by the largest column; scaled columns are all alike.
-        size = np.linalg.norm(A, axis=0)
-        size[size == 0] = 1.0
-        coefficients = np.linalg.lstsq(A / size, B, rcond=None)[0] / size[:, None]
-        penalized = np.zeros((Qp.shape[1], T))
-        penalized[:used] = coefficients[q:]
-        return coefficients[:q], penalized
+        beta, q = self._linear_fit(lam).beta, self.linear.free.shape[1]
+        penalized = np.zeros((self.linear.penalized.shape[1], self.Y.shape[1]))
+        penalized[: len(beta) - q] = beta[q:]
+        return beta[:q], penalized
+
+    def _linear_fit(self, lam: float) -> LinearFit:
+        """Fit of the free columns and, with a ridge `lam` unless it is infinite, of the penalised ones."""
+        Qf, Qp = self.linear.free, self.linear.penalized
+        used = Qp.shape[1] if math.isfinite(lam) else 0
+        ridge = np.concatenate([np.zeros(Qf.shape[1]), np.full(used, lam if used else 0.0)])
+        return fit_linear(DataLoss(self.loss, self.Y, self.sample_weight), np.hstack([Qf, Qp[:, :used]]), ridge)
 
     def _interpolating_coefficients(self) -> tuple[Array, Array]:
         """Free coefficients first; penalised ones of least norm for the rest, unless that is rounding."""
         Qf, Qp = self.linear.free, self.linear.penalized
-        basis = self._free_basis()
+        basis = self.dual_domain.basis
         rest = self.Y - basis @ (basis.T @ self.Y)
         rest[np.abs(rest) <= 64 * len(rest) * EPS * np.abs(self.Y).max()] = 0.0
         penalized = np.asarray(np.linalg.lstsq(Qp - basis @ (basis.T @ Qp), rest, rcond=None)[0], dtype=float)

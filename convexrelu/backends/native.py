@@ -28,6 +28,8 @@ from convexrelu.pricing.search import SearchResult, find_neurons
 # Violations above this are searched for without refinement: the neurons will move anyway.
 _COARSE_VIOLATION = 0.5
 _SAME_NEURON = 1e-9
+# Least curvature, relative to the sample weight, that new neurons count on.
+_STRAIGHT = 0.01
 # Every round starts with at most this stiffness: the neurons added have yet to find their kinks.
 _WARM_STIFFNESS = 20.0
 
@@ -195,7 +197,9 @@ class _Loop:
             found = self._search(self.n_thorough)
             self.finished = self.violation <= self.tol and self.state.gap <= self.tol
         if not self.finished:
-            self._minimise(self._with(found), min(max(0.1 * self.violation, 0.3 * self.tol), 0.1))
+            # The gap can be larger than the residual: where it is what is left to lower, the residual must be smaller.
+            finest = min(0.3 * self.tol, self.state.residual * (0.1 if self.state.gap > self.tol else 1.0))
+            self._minimise(self._with(found), min(max(0.1 * self.violation, finest), 0.1))
         self.rounds += 1
 
     def _search(self, n_random: int) -> SearchResult:
@@ -224,7 +228,8 @@ class _Loop:
         if not len(excess):
             return state.iterate
         features = np.maximum(directions @ problem.Z.T, 0)
-        weight = problem.loss.curvature(state.fit)
+        # A loss may be straight where the network is now; it will not be for long.
+        weight = np.maximum(problem.loss.curvature(state.fit), _STRAIGHT * problem.loss.weight)
         lengths = excess / (features**2 @ weight)
         joint = (signs * lengths) @ features
         lengths *= (lengths @ excess) / (weight @ joint**2)

@@ -14,6 +14,7 @@ class HingeLoss(PiecewiseLoss):
 
     name = "hinge"
     is_classification = True
+    reaches_zero = True
 
     def targets(self, Y: Array) -> Array:
         """Labels -1 and 1; 0 is taken for -1."""
@@ -26,12 +27,14 @@ class HingeLoss(PiecewiseLoss):
 class SquaredHingeLoss(PiecewiseLoss):
     """L(F) = sum_i weight_i max(1 - y_i f_i, 0)^2 / 2.
 
-    D(nu) = <nu, Y> - sum_i nu_i^2 / (2 weight_i) for y_i nu_i >= 0. A sample of weight zero has nu_i = 0. scikit-learn's squared hinge has no factor 1/2.
+    D(nu) = <nu, Y> - sum_i nu_i^2 / (2 weight_i) for y_i nu_i >= 0. A sample of weight zero has nu_i = 0.
+    scikit-learn's squared hinge has no factor 1/2.
     """
 
     name = "squared_hinge"
     is_smooth = True
     is_classification = True
+    reaches_zero = True
 
     def targets(self, Y: Array) -> Array:
         """Labels -1 and 1; 0 is taken for -1."""

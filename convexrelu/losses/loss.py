@@ -59,12 +59,18 @@ class Loss(ABC):
     is_classification : bool
         Whether the targets are labels. Such a loss may vanish far on the label's side, and then has an optimum only
         where the free columns alone cannot separate the classes.
+    reaches_zero : bool
+        Whether it does vanish there (hinge) instead of only tending to zero (logistic).
+    couples_tasks : bool
+        Whether rows of nu must sum to zero (softmax); otherwise the domain of D is a box.
     """
 
     name: ClassVar[str]
     is_smooth: ClassVar[bool] = False
     is_shift_invariant: ClassVar[bool] = False
     is_classification: ClassVar[bool] = False
+    reaches_zero: ClassVar[bool] = False
+    couples_tasks: ClassVar[bool] = False
 
     @abstractmethod
     def targets(self, Y: Array) -> Array:

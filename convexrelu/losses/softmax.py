@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import logsumexp, softmax
+from scipy.special import softmax
 
 from convexrelu.arrays import EPS, Array
 from convexrelu.losses.entropy import entropy
@@ -33,6 +33,7 @@ class SoftmaxLoss(Loss):
     name = "softmax"
     is_smooth = True
     is_classification = True
+    couples_tasks = True
 
     def targets(self, Y: Array) -> Array:
         """Classes as a column, or one-hot rows."""
@@ -40,13 +41,15 @@ class SoftmaxLoss(Loss):
 
     def value(self, F: Array, Y: Array, weight: Array) -> float:
         # Differences to the label's own entry: accurate where the loss is small.
-        own = np.sum(F * Y, axis=1, keepdims=True)
-        return float(np.sum(weight * logsumexp(F - own, axis=1)))
+        rows = np.logaddexp.reduce(F - np.sum(F * Y, axis=1, keepdims=True), axis=1)
+        return float(np.sum(weight * rows))
 
     def gradient(self, F: Array, Y: Array, weight: Array) -> Array:
         """With rows that sum to zero: the label's own entry is minus the sum of the others."""
-        others: Array = np.where(Y == 1, 0.0, softmax(F, axis=1))
-        return weight[:, None] * (others - Y * others.sum(axis=1, keepdims=True))
+        p: Array = softmax(F, axis=1)
+        others = np.where(Y == 1, 0.0, p)
+        gradient: Array = weight[:, None] * (others - Y * others.sum(axis=1, keepdims=True))
+        return gradient
 
     def curvature(self, F: Array, Y: Array, weight: Array) -> Array:
         p: Array = softmax(F, axis=1)

@@ -326,7 +326,7 @@ def _step_lengths(rows: _Rows, batch: _Batch, step: Array, dt: Array, stiffness:
 def _collect(rows: _Rows, batch: _Batch, nu: Array, threshold: float, apart: float) -> SearchResult:
     """Rescale to unit cost, evaluate the true values, and keep distinct neurons above the threshold."""
     norms = np.linalg.norm(batch.u[:, : rows.n_penalized], axis=1)
-    # Optimal kinks lie within the data. Of one far outside, all that is left of the correlation is the rounding of sum(nu).
+    # Optimal kinks lie within the data; the correlation of one far outside is the rounding of sum(nu).
     reach = np.linalg.norm(rows.points[:, : rows.n_penalized], axis=1).max(initial=0.0)
     usable = (norms > 0) & (np.abs(batch.u[:, rows.n_penalized :]).sum(axis=1) <= 2 * reach * norms)
     batch, norms = batch.take(usable), norms[usable]
