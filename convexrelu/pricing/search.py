@@ -147,6 +147,8 @@ def find_neurons(
     Each step costs a product of (starts x n) by (n x k^2) and one k x k solve per start. Each start is run for the sign
     of its own value. There is no guarantee that all, or the largest, local maxima are found.
     """
+    if not n_penalized:
+        return SearchResult(np.zeros((0, Z.shape[1])), np.zeros(0), np.zeros(0), np.zeros((0, len(Z))), 0.0)
     rows = _Rows.of(Z, n_penalized)
     given = _start(rows, nu, starts, keep_bias=True)
     fresh = _start(rows, nu, _random_neurons(rows, nu, rng, n_random), keep_bias=False)
