@@ -43,7 +43,9 @@ SAMPLING_ROUNDS = 5
 
 
 class Method(Protocol):
-    """A way to solve the program over generated patterns."""
+    """A way to solve the program over generated patterns; `stuck` says that its last run ended without success."""
+
+    stuck: bool
 
     def run(self, start: Solution | None, extra: Array | None) -> Solution:
         """Go on from `start`, add the neuron `extra` (k,) of cost one, improve until the search finds none missing."""
@@ -76,6 +78,10 @@ def generate(
     while True:
         solution = method.run(start, extra)
         monitor.lap("generate")
+        other = next(methods, None) if method.stuck and not monitor.should_stop() else None
+        if other is not None:
+            start, extra, method = solution, None, other
+            continue
         nu = problem.feasible_direction(solution.dual)
         norm = _prove(problem, nu, solution.neurons, threshold, monitor, max_boxes)
         monitor.lap("proof")
@@ -115,6 +121,7 @@ class NativeMethod:
         self.problem, self.tol, self.monitor = problem, max(PROGRAM_SHARE * tol, FINEST), monitor
         self.rng = np.random.default_rng(seed)
         self.reduced = reduced_problem(problem)
+        self.stuck = False
         self.iterate: Iterate | None = None if warm_start is None else iterate_of(problem, warm_start)
 
     def run(self, start: Solution | None, extra: Array | None) -> Solution:
@@ -129,6 +136,7 @@ class NativeMethod:
             callback=self._report,
         )
         self.monitor.interrupted |= found.interrupted
+        self.stuck = not found.converged
         self.iterate = found.iterate
         return solution_of(self.problem, found.iterate, found.nu)
 
@@ -164,6 +172,7 @@ class ConicMethod:
         if warm_start is not None:
             weights = warm_start.hidden, warm_start.hidden_bias
         self.patterns = neuron_patterns(arrangement, arrangement.from_weights(*weights))
+        self.stuck = False
 
     def run(self, start: Solution | None, extra: Array | None) -> Solution:
         """See `Method`."""

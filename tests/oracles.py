@@ -61,10 +61,34 @@ def count_in_general_position(n, r):
 # -- the convex program -----------------------------------------------------------------------------------------------
 
 
+# Losses as cvxpy says them, of predictions f and targets y (labels -1 and 1 for the last three).
+LOSSES = {
+    "squared": lambda f, y: 0.5 * cp.square(f - y),
+    "absolute": lambda f, y: cp.abs(f - y),
+    "huber": lambda f, y: 0.5 * cp.huber(f - y, 1.0),
+    "quantile": lambda f, y: cp.maximum(0.5 * (y - f), 0.5 * (f - y)),
+    "logistic": lambda f, y: cp.logistic(-cp.multiply(y, f)),
+    "hinge": lambda f, y: cp.pos(1 - cp.multiply(y, f)),
+    "squared_hinge": lambda f, y: 0.5 * cp.square(cp.pos(1 - cp.multiply(y, f))),
+}
+
+
 def convex_value(
-    X, y, weight_decay, *, bias="penalized", output_bias="none", skip="none", sample_weight=None, patterns=None
+    X,
+    y,
+    weight_decay,
+    *,
+    bias="penalized",
+    output_bias="none",
+    skip="none",
+    sample_weight=None,
+    patterns=None,
+    loss="squared",
 ):
-    """Optimal value of the program of theory A.1 by cvxpy and Clarabel; `weight_decay=None` is interpolation."""
+    """Optimal value of the program of theory A.1 by cvxpy and Clarabel; `weight_decay=None` is interpolation.
+
+    `loss` is a name or a function of predictions and targets like those of LOSSES.
+    """
     X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
     A = hidden_data(X, bias)
     D = exact_patterns(A) if patterns is None else np.asarray(patterns)
@@ -88,7 +112,7 @@ def convex_value(
         constraints.append(fit == y)
     else:
         weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-        cost = cost + 0.5 * cp.sum_squares(cp.multiply(np.sqrt(weight), fit - y))
+        cost = cost + weight @ LOSSES.get(loss, loss)(fit, y)
     return _minimum(cp.Problem(cp.Minimize(cost), constraints))
 
 
