@@ -44,10 +44,8 @@ def fit_linear(data: DataLoss, Q: Array, ridge: Array) -> LinearFit:
     if data.loss.is_smooth:
         beta = _smooth(data, Q, ridge)
         return LinearFit(scale[:, None] * beta, -data.gradient(Q @ beta))
-    if not Q.shape[1]:
-        Q, ridge, scale = np.zeros((len(Q), 1)), np.ones(1), np.zeros(1)
-    beta, nu = _conic(data, Q, ridge)
-    return LinearFit(scale[: len(beta), None] * beta if size.size else np.zeros((0, data.Y.shape[1])), nu)
+    fit = fit_by_cones(data, Q, ridge)
+    return LinearFit(scale[:, None] * fit.beta, fit.nu)
 
 
 def least_squares(Q: Array, Y: Array, weight: Array, ridge: Array) -> Array:
@@ -129,25 +127,25 @@ def _smooth(data: DataLoss, Q: Array, ridge: Array) -> Array:
     return SmoothFit(data, Q, ridge, np.zeros(data.Y.shape), unit).minimise(start) if start.size and unit else start
 
 
-def _conic(data: DataLoss, Q: Array, ridge: Array) -> tuple[Array, Array]:
-    """The cone form in the unknowns (beta, f, a), by Clarabel."""
+def fit_by_cones(data: DataLoss, Q: Array, ridge: Array) -> LinearFit:
+    """The cone form of the loss in the unknowns (beta, f, a), by Clarabel."""
     import clarabel
 
-    n, T = data.Y.shape
+    (n, T), q = data.Y.shape, Q.shape[1]
     cone = data.loss.cone_form(data.Y, data.weight)
-    width, unit = Q.shape[1] * T, data.value(np.zeros((n, T))) or 1.0
+    unit = data.value(np.zeros((n, T))) or 1.0
     squares = np.zeros(len(cone.auxiliary)) if cone.auxiliary_quadratic is None else cone.auxiliary_quadratic
     P = sp.diags_array(np.concatenate([np.repeat(ridge, T), cone.quadratic, squares]) / unit).tocsc()
-    q = np.concatenate([np.zeros(width), cone.linear, cone.auxiliary]) / unit
-    settings = clarabel.DefaultSettings()
-    settings.verbose = False
-    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = TOLERANCE
+    linear = np.concatenate([np.zeros(q * T), cone.linear, cone.auxiliary]) / unit
     A, b = _rows(sp.kron(Q, sp.eye_array(T)), cone), np.concatenate([np.zeros(n * T), cone.rhs])
     cones = [clarabel.ZeroConeT(n * T + cone.n_zero), clarabel.NonnegativeConeT(cone.n_nonneg)]
     cones += [clarabel.ExponentialConeT()] * cone.n_exponential
-    answer = clarabel.DefaultSolver(P, q, A, b, cones, settings).solve()
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = TOLERANCE
+    answer = clarabel.DefaultSolver(P, linear, A, b, cones, settings).solve()
     nu = -unit * np.array(answer.z[: n * T]).reshape(n, T)
-    return np.array(answer.x[:width]).reshape(Q.shape[1], T), nu
+    return LinearFit(np.array(answer.x[: q * T]).reshape(q, T), nu)
 
 
 def _rows(fit: sp.sparray, cone: LossCone) -> sp.csc_array:

@@ -219,7 +219,9 @@ class TrainingProblem:
         """Objectives below this are rounding: EPS times that of predicting zero, or of one neuron as large as Y."""
         if self.is_interpolation:
             return EPS * float(np.abs(self.Y).max() / max(row_norms(self.arrangement.Z).max(initial=0.0), SMALLEST))
-        return EPS * self.loss.value(np.zeros_like(self.Y), self.Y, self.sample_weight)
+        # Without a parabola at its minimum a loss is as large as the rounding of the predictions.
+        rounding = math.sqrt(EPS) if self.loss.is_shift_invariant and not self.loss.is_smooth else EPS
+        return rounding * self.loss.value(np.zeros_like(self.Y), self.Y, self.sample_weight)
 
     # -- primal ---------------------------------------------------------------------------------------------------
 

@@ -328,11 +328,11 @@ def _step_lengths(rows: _Rows, batch: _Batch, step: Array, dt: Array, stiffness:
 def _collect(rows: _Rows, batch: _Batch, nu: Array, threshold: float, apart: float) -> SearchResult:
     """Rescale to unit cost, evaluate the true values, and keep distinct neurons above the threshold."""
     norms = np.linalg.norm(batch.u[:, : rows.n_penalized], axis=1)
-    # Optimal kinks lie within the data; the correlation of one far outside is the rounding of sum(nu).
-    reach = np.linalg.norm(rows.points[:, : rows.n_penalized], axis=1).max(initial=0.0)
-    usable = (norms > 0) & (np.abs(batch.u[:, rows.n_penalized :]).sum(axis=1) <= 2 * reach * norms)
-    batch, norms = batch.take(usable), norms[usable]
+    batch, norms = batch.take(norms > 0), norms[norms > 0]
     u = batch.u / norms[:, None]
+    # A kink outside the data may as well be at their edge; of one far outside the correlation is rounding of sum(nu).
+    reach = float(np.linalg.norm(rows.points[:, : rows.n_penalized], axis=1).max(initial=0.0))
+    u[:, rows.n_penalized :] = np.clip(u[:, rows.n_penalized :], -reach, reach)
     t = u @ rows.points.T
     correlation = np.maximum(t, 0) @ nu
     sign, values = np.where(correlation >= 0, 1.0, -1.0), np.abs(correlation)
