@@ -53,7 +53,7 @@ def check_loss(loss: Loss, Y: Array | None = None, *, n_trials: int = 20, random
     for _ in range(n_trials):
         weight = rng.choice([0.0, 0.5, 1.0, 2.0], len(targets))
         weight[rng.integers(len(weight))] = 1.0
-        size = 10.0 ** rng.uniform(-1, 1)
+        size = 10.0 ** rng.uniform(-1, 0.5)
         F, G = (size * rng.standard_normal(targets.shape) for _ in range(2))
         trial = _Trial(DataLoss(loss, targets, weight), F, G)
         trial.check_value()
