@@ -24,7 +24,7 @@ from convexrelu.errors import InvalidInputError
 from convexrelu.interpolation import check_interpolable
 from convexrelu.linear_fit import LinearFit, fit_linear
 from convexrelu.linear_part import LinearPart, linear_part
-from convexrelu.losses import DataLoss, ExactFit, Loss, get_loss
+from convexrelu.losses import DataLoss, ExactFit, Loss, SquaredLoss, get_loss
 from convexrelu.network import Network
 from convexrelu.patterns.arrangement import Arrangement, arrange
 from convexrelu.pricing.dual_norm import DualNorm, best_neuron
@@ -41,17 +41,21 @@ class TrainingProblem:
         sum_i sample_weight_i loss(f(x_i), y_i) + (weight_decay / 2) (sum of squares of the penalised weights)
         f(x) = sum_j v_j relu(w_j . x + b_j) + A x + c
 
-    with the squared loss 1/2 (f - y)^2 summed over samples and tasks. The width is not limited.
+    summed over samples and tasks. The width is not limited.
 
     Parameters
     ----------
     X : array (n, d)
         Data, one sample per row.
     Y : array (n,) or (n, T)
-        Targets of one or several tasks.
+        Targets of one or several tasks: numbers; labels -1 and 1, or 0 and 1 (0 is stored as -1), for the losses
+        "logistic", "hinge" and "squared_hinge"; for "softmax" the classes 0, ..., C - 1 as (n,), or one-hot rows.
     weight_decay : float > 0, default 1.0
         PyTorch's `weight_decay` for a summed loss with a factor 1/2 (see `from_torch` for others).
-    loss : {"squared"} or Loss, default "squared"
+    loss : str or Loss, default "squared"
+        "squared" (f - y)^2 / 2, "absolute" |f - y|, "huber" (PyTorch's), "quantile" (pinball), "logistic"
+        log(1 + exp(-y f)), "hinge" (1 - y f)_+, "squared_hinge" (1 - y f)_+^2 / 2, "softmax" (cross-entropy), or an
+        object from `convexrelu.losses`, such as `QuantileLoss(0.9)` or `HuberLoss(delta=0.1)`, or one of your own.
     bias : {"none", "penalized", "free"}, default "penalized"
         Hidden biases b_j: absent, penalised like weights, or unpenalised.
     output_bias : {"none", "penalized", "free"} or None
@@ -64,7 +68,8 @@ class TrainingProblem:
     Raises
     ------
     InvalidInputError
-        For data or options that cannot be used; the message names the argument.
+        For data or options that cannot be used; the message names the argument. Labels that the unpenalised part of
+        the network alone separates are refused: no network is best (logistic, softmax), or none is needed (hinge).
 
     Examples
     --------
@@ -129,34 +134,54 @@ class TrainingProblem:
         Y: Any,
         weight_decay: float,
         *,
+        loss: str | Loss = "squared",
         reduction: str = "mean",
         output_bias: str = "penalized",
         **options: Any,
     ) -> TrainingProblem:
-        """The problem that `torch.nn.MSELoss(reduction)` and an optimiser's coupled `weight_decay` pose.
+        """The problem that a loss of `torch.nn` and an optimiser's coupled `weight_decay` pose.
 
-        PyTorch minimises mean or sum of (f - y)^2 plus (weight_decay / 2) |all parameters|^2; this objective is that
-        one times n T / 2 (mean) or 1/2 (sum). Its default architecture, Sequential(Linear, ReLU, Linear), penalises
-        both biases. AdamW's decoupled decay is not this objective. Other options are those of `TrainingProblem`.
+        PyTorch minimises the mean or sum of a loss plus (weight_decay / 2) |all parameters|^2; this objective is that
+        one times a factor, and so is its weight decay:
+
+        =================================  ================  ============  ==========
+        `torch.nn`                         `loss`            mean          sum
+        =================================  ================  ============  ==========
+        MSELoss, (f - y)^2                 "squared"         n T / 2       1/2
+        L1Loss, HuberLoss, any other       by name           n T           1
+        BCEWithLogitsLoss, targets 0, 1    "logistic"        n T           1
+        CrossEntropyLoss, classes          "softmax"         n             1
+        =================================  ================  ============  ==========
+
+        The default architecture, Sequential(Linear, ReLU, Linear), penalises both biases. AdamW's decoupled decay is
+        not this objective. Other options are those of `TrainingProblem`.
         """
         decay = check_number(weight_decay, "weight_decay", above=0.0)
         check_choice(reduction, "reduction", ("mean", "sum"))
         data = check_matrix(X, "X")
         targets = check_targets(Y, len(data))
-        factor = targets.size / 2 if reduction == "mean" else 0.5
-        return cls(data, targets, decay * factor, output_bias=output_bias, **options)
+        kind = get_loss(loss)
+        factor = 0.5 if isinstance(kind, SquaredLoss) else 1.0
+        if reduction == "mean":
+            factor *= len(targets) if kind.couples_tasks else targets.size
+        return cls(data, targets, decay * factor, kind, output_bias=output_bias, **options)
 
     @classmethod
-    def from_sklearn(cls, X: Any, Y: Any, alpha: float, **options: Any) -> TrainingProblem:
-        """The problem that `sklearn.neural_network.MLPRegressor(alpha=alpha)` with one hidden ReLU layer poses.
+    def from_sklearn(
+        cls, X: Any, Y: Any, alpha: float, *, loss: str | Loss = "squared", **options: Any
+    ) -> TrainingProblem:
+        """The problem that `MLPRegressor` or `MLPClassifier(alpha=alpha)` with one hidden ReLU layer poses.
 
-        scikit-learn minimises half the mean of (f - y)^2 over samples and tasks plus alpha / (2 n) |coefficients|^2
-        with free intercepts; this objective is that one times n T, so the weight decay is alpha T.
+        For regression scikit-learn minimises half the mean of (f - y)^2 over samples and tasks plus alpha / (2 n)
+        |coefficients|^2 with free intercepts; this objective is that one times n T, so the weight decay is alpha T.
+        For classification, loss="logistic" (two classes) or "softmax", it is the mean over samples, and alpha.
         """
         decay = check_number(alpha, "alpha", above=0.0)
         data = check_matrix(X, "X")
         targets = check_targets(Y, len(data))
-        return cls(data, targets, decay * targets.shape[1], **{"bias": "free", "output_bias": "free", **options})
+        kind = get_loss(loss)
+        factor = 1 if kind.is_classification else targets.shape[1]
+        return cls(data, targets, decay * factor, kind, **{"bias": "free", "output_bias": "free", **options})
 
     def _set(
         self, X: Any, Y: Any, loss: Loss, bias: str, output_bias: str | None, skip: str, sample_weight: Any
@@ -180,8 +205,11 @@ class TrainingProblem:
         if self.loss.reaches_zero and separated < n:
             return
         labels = np.unique(self.Y[self.sample_weight > 0], axis=0)
-        what = "labels in `Y` are all equal" if len(labels) == 1 else f"labels of {separated} of {n} samples in `Y` can"
-        what += "" if len(labels) == 1 else " be met by an unpenalised linear model without violating the others"
+        what = f"labels of {separated} of {n} samples in `Y` can be met by an unpenalised linear model at no cost"
+        if len(labels) == 1:
+            what = "labels in `Y` are all equal"
+        elif self.loss.couples_tasks and not labels.any(axis=0).all():
+            what = f"classes in `Y` do not include {np.flatnonzero(~labels.any(axis=0)).tolist()}"
         part = "skip" if self.skip == "free" else "output bias"
         end = (
             "is zero without any neuron"
