@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from convexrelu.arrays import EPS, Array
+from convexrelu.arrays import Array
 from convexrelu.backends import Backend
 from convexrelu.backends.native import Progress
 from convexrelu.backends.native import generate as native_generate
@@ -38,6 +38,8 @@ PROOF_SHARE = 0.5
 LAST_BOXES = 2_000
 # Correlations are searched for with this relative accuracy at best; below it rounding shows.
 FINEST = 1e-10
+# A missing neuron whose addition lowers the objective by less than this share of the tolerance was not taken up.
+STALLED = 0.01
 # How often an interpolation program without a solution gets four times the patterns.
 SAMPLING_ROUNDS = 5
 
@@ -82,11 +84,11 @@ def generate(
         if other is not None:
             start, extra, method = solution, None, other
             continue
-        nu = problem.feasible_direction(solution.dual)
+        nu = problem.feasible_direction(solution.dual, solution.penalized)
         norm = _prove(problem, nu, solution.neurons, threshold, monitor, max_boxes)
         monitor.lap("proof")
         missing = norm.lower > threshold
-        stalled = not program_value(problem, solution) < value * (1 - EPS)
+        stalled = not program_value(problem, solution) < value * (1 - STALLED * tol)
         following = next(methods, None) if missing and stalled else method
         if not missing or following is None or monitor.should_stop():
             if missing:
@@ -221,7 +223,7 @@ class ConicMethod:
 
     def _missing(self, solution: Solution) -> Patterns:
         """Patterns of the neurons that a search finds above the penalty."""
-        arrangement, nu = self.problem.arrangement, self.problem.feasible_direction(solution.dual)
+        arrangement, nu = self.problem.arrangement, self.problem.feasible_direction(solution.dual, solution.penalized)
         cost = arrangement.cost(solution.neurons)
         found = find_neurons(
             arrangement.Z,

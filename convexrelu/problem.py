@@ -304,15 +304,29 @@ class TrainingProblem:
         """Dual objective and a bound on its rounding error."""
         value, error = self.loss.dual_value(nu, self.Y, self.sample_weight)
         Qp = self.linear.penalized
-        size = float(np.sum((np.abs(Qp).T @ np.abs(nu)) ** 2)) / (2 * self.penalty)
-        square = float(np.sum((Qp.T @ nu) ** 2)) / (2 * self.penalty)
-        return value - square, error + (2 * len(nu) + 8) * EPS * size + 2 * EPS * abs(value)
+        if not Qp.shape[1]:
+            return value, error
+        slopes = np.abs(Qp.T @ nu)
+        square = float(np.sum(slopes**2)) / (2 * self.penalty)
+        # Rounding of Qp itself (a d-term sum for each entry) and of the n-term sums, entry by entry; then of the squares.
+        off = (len(nu) + self.X.shape[1] + 8) * EPS * (row_norms(Qp) @ np.abs(nu))
+        squares_off = float(np.sum((2 * slopes + off) * off)) / (2 * self.penalty)
+        return value - square, error + squares_off + (slopes.size + 8) * EPS * square + 2 * EPS * abs(value)
 
-    def feasible_direction(self, nu: Array) -> Array:
+    def feasible_direction(self, nu: Array, penalized: Array | None = None) -> Array:
         """A dual variable near nu (n, T), in the domain of the loss and orthogonal to the free columns.
 
-        For losses of f - y it is the part of nu that is orthogonal; exact zeros where the sample weight is zero.
+        For losses of f - y it is the part of nu that is orthogonal; exact zeros where the sample weight is zero. Given
+        the coefficients beta (q', T) of the penalised columns nu is first moved until Qp^T nu = lam beta, as it is at
+        an optimum: in the bound, errors of a solver are multiplied by the squares of these columns.
         """
+        if penalized is not None and penalized.size:
+            domain = self.dual_domain
+            P = np.where(domain.used[:, None], self.linear.penalized, 0.0)
+            P = P - domain.basis @ (domain.basis.T @ P)
+            size = np.maximum(np.linalg.norm(P, axis=0), SMALLEST)[:, None]
+            excess = self.linear.penalized.T @ nu - self.penalty * penalized
+            nu = nu - np.linalg.lstsq(P.T / size, excess / size, rcond=None)[0]
         return self.dual_domain.nearest(nu)
 
     @cached_property
