@@ -113,7 +113,7 @@ def test_a_loss_of_ones_own_passes_and_trains():
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (Flipped(), "subgradient"),
+        (Flipped(), "gradient"),
         (Optimistic(), "dual_value"),
         (Unbounded(), "outside domain"),
         (Bent(), "curvature"),

@@ -47,8 +47,8 @@ class LossCone:
 class Loss(ABC):
     """A convex loss, at least zero. Targets and weights are passed in, already validated as arrays.
 
-    To add a loss of your own subclass this, pass an instance as `loss`, and run `convexrelu.testing.check_loss` on it. A
-    smooth loss needs `targets`, `value`, `gradient`, `curvature`, `dual_value`, `fit_radius` and `cone_form` (the last
+    To add a loss of your own subclass this, pass an instance as `loss`, and run `convexrelu.testing.check_loss` on it.
+    A smooth loss needs `targets`, `value`, `gradient`, `curvature`, `dual_value`, `fit_radius` and `cone_form` (the last
     for other backends than the native one), and `domain` if nu is bounded. Every certificate rests on `dual_value`.
 
     Attributes
