@@ -50,6 +50,8 @@ FIRST_TOLERANCE = 1e-2
 FIRST_PRICE = 0.05
 PRICE_FACTOR = 0.7
 PROXIMAL_STEPS = 40
+# Solves in a row that may end without success before another method takes over.
+PROXIMAL_FAILURES = 3
 
 
 class Method(Protocol):
@@ -174,12 +176,13 @@ class ProximalMethod(NativeMethod):
 
     def run(self, start: Solution | None, extra: Array | None) -> Solution:
         """See `Method`; ends when the dual variable is worth the objective."""
-        done = False
+        done, failures = False, 0
         for _ in range(PROXIMAL_STEPS):
             self._smooth()
             solution = super().run(start, extra)
             start, extra = None, None
-            if self.monitor.should_stop():
+            failures = failures + 1 if self.stuck else 0
+            if self.monitor.should_stop() or failures == PROXIMAL_FAILURES:
                 break
             if self.stuck:
                 # Too stiff for where it is: smooth more, about the last good dual variable.

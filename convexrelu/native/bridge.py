@@ -21,7 +21,7 @@ def is_native(problem: TrainingProblem) -> bool:
 
 
 def is_proximal(problem: TrainingProblem) -> bool:
-    """Whether the native solver takes the problem with its loss smoothed: one task, a piecewise linear loss, not small."""
+    """Whether the native solver takes the problem, its loss smoothed: one task, a piecewise linear loss, not small."""
     linear = isinstance(problem.loss, PiecewiseLoss) and not problem.loss.is_smooth
     return linear and problem.Y.shape[1] == 1 and problem.arrangement.Z.size > SMALL
 
