@@ -393,7 +393,8 @@ class TrainingProblem:
 
         Notes
         -----
-        With a penalised skip or output bias the residual depends on the weight decay itself; then the value is the
+        Losses with kinks may leave the dual variable without neurons open; the value is then that of one of them: the
+        optimal network is empty from there on, and may be so before. With a penalised skip or output bias the residual depends on the weight decay itself; then the value is the
         fixed point of lam = tau(residual(lam)) reached from above.
         """
         if self.is_interpolation:
