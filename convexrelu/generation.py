@@ -128,9 +128,17 @@ class NativeMethod:
     """The native solver: neurons slide between cells instead of staying in theirs."""
 
     def __init__(
-        self, problem: TrainingProblem, tol: float, seed: int, monitor: Monitor, warm_start: Network | None
+        self,
+        problem: TrainingProblem,
+        tol: float,
+        seed: int,
+        monitor: Monitor,
+        warm_start: Network | None,
+        n_starts: int | None = None,
     ) -> None:
         self.problem, self.tol, self.monitor = problem, max(PROGRAM_SHARE * tol, FINEST), monitor
+        # Random starts of each search; by default as many as the native solver takes from scratch.
+        self.n_starts = n_starts
         self.rng = np.random.default_rng(seed)
         self.reduced = reduced_problem(problem)
         self.stuck = False
@@ -144,6 +152,8 @@ class NativeMethod:
             tol=self.tol,
             warm_start=self.iterate,
             extra=None if start is None or extra is None else self._as_found(start, extra),
+            n_starts=self.n_starts,
+            n_thorough=self.n_starts,
             should_stop=self.monitor.should_stop,
             callback=self._report,
         )

@@ -111,7 +111,7 @@ def solve(
     monitor = Monitor(callback, own_lines, time_limit, max_iter)
     if _is(patterns, "generate"):
         methods = _methods(problem, backend, tol, random_state, monitor, warm_start, options)
-        return _generated(problem, generate(problem, methods, tol, monitor, max_boxes), tol, monitor)
+        return generated_result(problem, generate(problem, methods, tol, monitor, max_boxes), tol, monitor)
     chosen = choose_patterns(problem, patterns, random_state)
     monitor.lap("patterns")
     solver = get_backend("clarabel" if backend == "native" else backend)
@@ -141,7 +141,8 @@ def _methods(
     yield ConicMethod(problem, tol, seed, monitor, warm_start, solver, options)
 
 
-def _generated(problem: TrainingProblem, found: Generated, tol: float, monitor: Monitor) -> Result:
+def generated_result(problem: TrainingProblem, found: Generated, tol: float, monitor: Monitor) -> Result:
+    """The result of a generation, certified."""
     network = network_of(problem, found.solution, tol)
     proof = certificate(problem, network, found.nu, found.norm)
     status = judge(proof, tol, monitor)
