@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convexrelu import errors as errors
+    from convexrelu import univariate as univariate
     from convexrelu.backends import available_backends as available_backends
     from convexrelu.certificate import Certificate as Certificate
     from convexrelu.certify import certify as certify
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from convexrelu.sensitivity import Sensitivity as Sensitivity
     from convexrelu.sensitivity import sensitivity as sensitivity
     from convexrelu.solve import solve as solve
+    from convexrelu.verification import Verdict as Verdict
+    from convexrelu.verification import Verification as Verification
+    from convexrelu.verify import improve as improve
+    from convexrelu.verify import verify as verify
 
 __version__ = "0.1.0"
 
@@ -56,11 +61,17 @@ _HOME = {
     "available_backends": "backends",
     "certify": "certify",
     "enumerate_patterns": "patterns",
+    "improve": "verify",
     "sample_patterns": "patterns",
     "sensitivity": "sensitivity",
     "solve": "solve",
     "solve_path": "path",
+    "Verdict": "verification",
+    "Verification": "verification",
+    "verify": "verify",
 }
+
+_MODULES = ("errors", "univariate")
 
 __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answers
     "TrainingProblem",
@@ -75,11 +86,16 @@ __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answ
     "Network",
     "Certificate",
     "certify",
+    "univariate",
     "OptimalSet",
     "solve_path",
     "Path",
     "sensitivity",
     "Sensitivity",
+    "verify",
+    "Verification",
+    "Verdict",
+    "improve",
     "errors",
     "__version__",
 ]
@@ -102,8 +118,8 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return import_module("convexrelu.errors")
+    if name in _MODULES:
+        return import_module(f"convexrelu.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"convexrelu.{_HOME[name]}"), name)

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from convexrelu.arrays import Array, frozen
-from convexrelu.errors import InvalidInputError
 from convexrelu.certificate import TINY
+from convexrelu.errors import InvalidInputError
 from convexrelu.events import Event, events_between, state_of
 from convexrelu.generation import PROOF_SHARE, Generated, NativeMethod, generate
 from convexrelu.monitor import Monitor

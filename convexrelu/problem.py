@@ -255,7 +255,7 @@ class TrainingProblem:
             return value, error
         slopes = np.abs(Qp.T @ nu)
         square = float(np.sum(slopes**2)) / (2 * self.penalty)
-        # Rounding of Qp itself (a d-term sum for each entry) and of the n-term sums, entry by entry; then of the squares.
+        # Rounding of Qp itself (a d-term sum for each entry) and of the n-term sums; then of the squares.
         off = (len(nu) + self.X.shape[1] + 8) * EPS * (row_norms(Qp) @ np.abs(nu))
         squares_off = float(np.sum((2 * slopes + off) * off)) / (2 * self.penalty)
         return value - square, error + squares_off + (slopes.size + 8) * EPS * square + 2 * EPS * abs(value)

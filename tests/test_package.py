@@ -19,10 +19,12 @@ LAYERS = (
     ("validation",),
     ("patterns",),
     ("losses",),
+    ("interop",),
     ("network", "linear_part", "interpolation", "pricing"),
     ("problem",),
     ("certificate", "targets"),
     ("result",),
+    ("univariate",),
     ("native",),
     ("backends",),
     ("program", "recovery"),
@@ -31,7 +33,9 @@ LAYERS = (
     ("generation",),
     ("solve",),
     ("path",),
-    ("certify",),
+    ("certify", "improvements", "stationarity"),
+    ("verification",),
+    ("verify",),
 )
 # A result is where users look for what can be done with it: its methods load what does it when they are called.
 DOORS = {("result", "optimal_set")}

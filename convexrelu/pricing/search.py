@@ -264,12 +264,12 @@ def _newton(rows: _Rows, batch: _Batch, kappa: float) -> tuple[Array, Array, Arr
     if rows.free_bias:
         step = _solve_anchored(rows.points[batch.anchor], system, residual)
     else:
-        step = np.linalg.solve(system, residual[:, :, None])[:, :, 0]
+        step = np.asarray(np.linalg.solve(system, residual[:, :, None])[:, :, 0], dtype=float)
     return np.asarray(step), step @ rows.points.T, np.asarray(stiffness)
 
 
 def _solve_anchored(points: Array, system: Array, residual: Array) -> Array:
-    """The step (B, k) within the directions that keep the kink on its anchor: the bias follows the other coordinates."""
+    """The step (B, k) among directions that keep the kink on its anchor: the bias follows the other coordinates."""
     B, k = points.shape
     free = np.broadcast_to(np.eye(k, k - 1), (B, k, k - 1)).copy()
     free[:, -1] = -points[:, :-1]
