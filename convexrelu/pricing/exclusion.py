@@ -77,6 +77,7 @@ class _Exclusion(_Search):
         self.known, self.signs = known, signs
         self.unknown: Array | None = None
         self.sign = 0.0
+        self.sides: list[Side] = []
 
     def _violated(self) -> bool:
         return self.unknown is not None
@@ -89,11 +90,16 @@ class _Exclusion(_Search):
         if len(open_.x):
             self._look(open_, side)
 
+    def _start(self, side: Side, starts: Array | None) -> None:
+        # Sides come in the order of their signs, those without a positive sample left out.
+        self.sides.append(side)
+        super()._start(side, starts)
+
     def _sign_of(self, side: Side) -> float:
         """Which of the two correlations a side is."""
-        own = np.maximum(side.rows.sum(axis=0) @ side.Z.T, 0.0) @ side.v
-        full = np.maximum(self.Z @ side.rows.sum(axis=0), 0.0) @ self.nu
-        return 1.0 if own * full >= 0 else -1.0
+        moving = self.Z.any(axis=1)
+        present = [s for s in (1.0, -1.0) if (s * self.nu[moving] > 0).any()]
+        return present[next(i for i, other in enumerate(self.sides) if other is side)]
 
     def _kinks(self, side: Side) -> tuple[BoolArray, Array]:
         """For the known neurons of a side: samples on their kinks, and signs of the others (m, samples)."""
