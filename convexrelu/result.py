@@ -144,7 +144,8 @@ class Result:
         Notes
         -----
         Newton's method brings the optimum to rounding; then the projected gradient of each activation pattern is
-        computed where these are at most 20,000: a small least squares problem each.
+        computed where these are at most 20,000: a small least squares problem each. Where they are more, a search finds
+        the active directions and a branch and bound proves that there are no others, if the rank of the data allows.
         """
         from convexrelu.optimal_set import OptimalSet
 

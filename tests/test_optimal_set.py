@@ -13,6 +13,7 @@ from strategies import data, examples, interpolation_problems, kinds_of, problem
 
 import convexrelu as cr
 from convexrelu.errors import InvalidInputError, UnsupportedError
+from convexrelu.optimal_set import permute, split
 
 SOLVER = 1e-6  # what cvxpy programs with default tolerances leave, relative
 TIGHT = 1e-10  # polished optima are exact to about 1e-14; linear programs are corrected to the same
@@ -321,6 +322,54 @@ def test_penalized_linear_parts_are_compared():
     # The same predictions with another constant: two neurons that are constant on the data.
     moved = replace(inside, output_bias=inside.output_bias + 0.1)
     assert not optimal.contains(moved)
+
+
+# -- connectivity -----------------------------------------------------------------------------------------------------
+
+
+def connected_from(optimal, widths):
+    """The smallest of some widths at which all vertices that fit are connected."""
+    vertices = list(optimal.vertices())
+    for width in widths:
+        fitting = [network for network in vertices if network.n_neurons <= width]
+        joined = all(optimal.path_between(fitting[0], other, width) for other in fitting[1:])
+        if len(fitting) == len(vertices) and joined:
+            return width
+    return None
+
+
+@pytest.mark.parametrize(("k", "width"), [(4, 4), (5, 6), (6, 6)])
+def test_polygons_connect_at_known_widths(k, width):
+    # Theory B.8, found by an independent search.
+    optimal = optimal_set(polygon(k))
+    assert connected_from(optimal, range(1, 9)) == width
+
+
+def test_the_objective_is_constant_along_a_path(pentagon):
+    a, *_, b = list(pentagon.vertices())
+    path = pentagon.path_between(a, b, 6)
+    assert path and path.objective_spread <= 1e-13
+    for one, other in itertools.pairwise(path.networks):
+        assert len(np.unique(np.vstack([one.hidden / one.output, other.hidden / other.output]).round(8), axis=0)) <= 6
+    assert not pentagon.path_between(a, b, max(a.n_neurons, b.n_neurons)).networks or a.n_neurons >= 5
+
+
+def test_split_and_permute_keep_function_and_objective(pentagon):
+    network = pentagon.center()
+    parts = permute(split(network, 3, [0.2, 0.3, 0.5]), range(network.n_neurons + 2)[::-1])
+    assert pentagon.problem.objective(parts) == pytest.approx(pentagon.objective, rel=1e-14)
+    assert pentagon.contains(parts) and parts.n_neurons == network.n_neurons + 2
+    assert pentagon.path_between(parts, network, parts.n_neurons)
+    with pytest.raises(InvalidInputError, match="`shares`"):
+        split(network, 0, [0.5, 0.6])
+    with pytest.raises(InvalidInputError, match="`neuron`"):
+        split(network, 99, [0.5, 0.5])
+    with pytest.raises(InvalidInputError, match="`order`"):
+        permute(network, [0, 0])
+    with pytest.raises(InvalidInputError, match="`a` has"):
+        pentagon.path_between(network, network, 1)
+    with pytest.raises(InvalidInputError, match="`b` is not an optimal network"):
+        pentagon.path_between(network, replace(network, output=2 * network.output), 20)
 
 
 # -- degenerate data --------------------------------------------------------------------------------------------------

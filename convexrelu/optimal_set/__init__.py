@@ -1,8 +1,9 @@
 """All optimal networks of a problem: `OptimalSet`."""
 
+from convexrelu.optimal_set.connectivity import Connection, permute, split
 from convexrelu.optimal_set.membership import Membership
 from convexrelu.optimal_set.optimal_set import OptimalSet
 from convexrelu.optimal_set.predictions import Minimum
 from convexrelu.optimal_set.smallest import Smallest
 
-__all__ = ["Membership", "Minimum", "OptimalSet", "Smallest"]
+__all__ = ["Connection", "Membership", "Minimum", "OptimalSet", "Smallest", "permute", "split"]

@@ -24,6 +24,7 @@ import numpy as np
 from convexrelu.arrays import Array, frozen
 from convexrelu.errors import InvalidInputError
 from convexrelu.network import Network
+from convexrelu.optimal_set.connectivity import Connection, path_between
 from convexrelu.optimal_set.directions import Census, Directions
 from convexrelu.optimal_set.membership import Membership, membership
 from convexrelu.optimal_set.polish import check_supported, network_of_neurons, polish, without_idle_samples
@@ -274,6 +275,33 @@ class OptimalSet:
             If the network does not fit the problem.
         """
         return membership(self, network, check_number(tol, "tol", above=0.0))
+
+    def path_between(self, a: Network, b: Network, width: int) -> Connection:
+        """A path of optimal networks of at most `width` neurons from one to another, if they are connected.
+
+        Parameters
+        ----------
+        a, b : Network
+            Optimal, of at most `width` neurons.
+        width : int
+
+        Returns
+        -------
+        Connection
+            True or false in a condition; its `networks` are the corners of the path, along which the objective is
+            constant up to `objective_spread`.
+
+        Raises
+        ------
+        InvalidInputError
+            If a network is not optimal, or too wide.
+
+        Notes
+        -----
+        A breadth-first search over the vertices of the polytope of weights, up to the order of the neurons (Kim,
+        Mishkin and Pilanci 2024). With n + 1 neurons there is always a path.
+        """
+        return path_between(self, a, b, check_count(width, "width", least=0))
 
     # -- predictions --------------------------------------------------------------------------------------------------
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from convexrelu.errors import TooManyPatternsError
 from convexrelu.optimal_set.directions import Census, Directions
 from convexrelu.patterns.enumeration import enumerate_arrangement
 from convexrelu.patterns.patterns import Patterns
+from convexrelu.pricing.exclusion import rule_out
 from convexrelu.result import Result
 
 # Up to this many patterns are listed and checked one by one.
 FEW = 20_000
+# Budget of the branch and bound where they are more: boxes and seconds, each time a direction is met.
+MAX_BOXES = 200_000
+SECONDS = 20.0
+ROUNDS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +31,7 @@ class Proof:
 
 
 def census_of(census: Census, result: Result) -> Proof:
-    """Project the gradient of every pattern on its cone where they can be listed."""
+    """Project the gradient of every pattern on its cone where they can be listed; else branch and bound."""
     if census.patterns is not None:
         found = census.directions(census.projected(census.patterns))
         return Proof(found, True, f"each of the {len(census.patterns)} given patterns was checked, and no other")
@@ -32,8 +39,32 @@ def census_of(census: Census, result: Result) -> Proof:
     if patterns is not None:
         found = census.directions(census.projected(patterns))
         return Proof(found, True, f"each of all {len(patterns)} activation patterns was checked")
-    found = census.directions(census.searched())
-    return Proof(found, False, f"there are more than {FEW:,} activation patterns, and a search proves nothing")
+    return _by_exclusion(census)
+
+
+def _by_exclusion(census: Census) -> Proof:
+    """Search, then prove by branch and bound that nothing else is active; what that meets joins the candidates."""
+    candidates = census.searched()
+    for _ in range(ROUNDS):
+        found = census.directions(candidates)
+        outcome = rule_out(
+            census.arrangement.Z,
+            census.state.nu,
+            census.arrangement.n_penalized,
+            target=census.level,
+            known=np.vstack([found.neurons, -found.neurons]) if census.mirrored else found.neurons,
+            signs=np.concatenate([found.signs, found.signs]) if census.mirrored else found.signs,
+            max_boxes=MAX_BOXES,
+            seconds=SECONDS,
+        )
+        if outcome.finished:
+            text = f"a branch and bound over all directions closed {outcome.boxes:,} boxes"
+            return Proof(found, True, text)
+        if outcome.neuron is None:
+            break
+        neuron = outcome.neuron / census.arrangement.cost(outcome.neuron[None])[0]
+        candidates = np.vstack([candidates[0], neuron]), np.append(candidates[1], outcome.sign)
+    return Proof(found, False, f"there are more than {FEW:,} patterns, and the branch and bound did not finish")
 
 
 def _all_patterns(census: Census, result: Result) -> Patterns | None:
