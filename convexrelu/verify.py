@@ -243,11 +243,11 @@ def _verdict(
     if _is_explained(state):
         return Verdict.DIFFERENT_OBJECTIVE
     gained = sum(step.gain for step in local) / max(abs(certificate.objective), certificate.negligible)
-    if gained > LOCAL_SHARE * attained:
-        return Verdict.NOT_CONVERGED
-    # Where the repairs end is as good a witness: a network that is nearly as good as a stationary one is next to it.
-    residual = min(state.directional, directional_residual(problem, local[-1].network))
-    return Verdict.STATIONARY if residual <= STATIONARY else Verdict.NOT_CONVERGED
+    if state.directional <= STATIONARY and gained <= max(tol, LOCAL_SHARE * attained):
+        return Verdict.STATIONARY
+    # A network that is nearly as good as a stationary one, where its repairs end, is next to it.
+    near = gained <= LOCAL_SHARE * attained and directional_residual(problem, local[-1].network) <= STATIONARY
+    return Verdict.STATIONARY if near else Verdict.NOT_CONVERGED
 
 
 def _is_explained(state: Stationarity) -> bool:

@@ -80,6 +80,17 @@ def test_the_counterexample_of_theory_b7_is_not_called_stationary():
     assert v.verdict is cr.Verdict.NOT_CONVERGED
 
 
+def test_an_optimum_over_its_own_patterns_that_slides_into_another_cell_is_not_stationary():
+    X = [[-1.0, 2.0], [1.0, 1.0], [2.0, 1.0]]
+    problem = cr.TrainingProblem(X, [-1.0, -3.0, 0.0], 0.1, bias="none")
+    only = cr.Patterns.from_active(X, np.array([[True, False, False]]), bias="none")
+    v = cr.verify(problem, cr.solve(problem, patterns=only, tol=1e-9).network)
+    # Nothing to gain in its cell, but its knot sits on a sample that pulls it across.
+    assert sum(step.gain for step in v.improvements) < 1e-6
+    assert v.stationarity.directional > 0.1
+    assert v.verdict is cr.Verdict.NOT_CONVERGED
+
+
 def test_a_network_of_another_weight_decay():
     network = cr.solve(sine(0.1)).network
     v = cr.verify(sine(2.0), network)
