@@ -121,6 +121,28 @@ def test_an_unfinished_proof_is_no_verdict_on_the_network():
     assert v.verdict is cr.Verdict.UNPROVEN
 
 
+def test_distance_to_the_range_over_all_optimal_networks():
+    # x = 0, 1, 2, 3 on a convex curve, free bias and skip: between 1 and 2 the optimal networks differ (theory D.3).
+    X, y = np.arange(4.0)[:, None], np.array([0.0, 0.0, 1.0, 3.0])
+    problem = cr.TrainingProblem(X, y, 0.01, bias="free", skip="free")
+    optimal = cr.solve(problem, tol=1e-8)
+    new = np.linspace(-1, 4, 11)[:, None]
+    v = cr.verify(problem, optimal.network)
+    assert v.distance_to_optimal(new).max() < 1e-6
+    lower, upper = optimal.optimal_set().prediction_range(new)
+    assert (upper - lower).max() > 0.01
+    shifted = cr.Network(
+        optimal.network.hidden,
+        optimal.network.hidden_bias,
+        optimal.network.output,
+        optimal.network.skip,
+        optimal.network.output_bias + 1.0,
+        "free",
+    )
+    distance = cr.verify(problem, shifted).distance_to_optimal(new)
+    np.testing.assert_allclose(distance, np.maximum(shifted(new)[:, 0] - upper, 0), atol=1e-6)
+
+
 def test_improve_gives_a_warm_start():
     problem = sine()
     start = cr.Network([[1.0], [-1.0]], [0.0, 0.5], [[0.5], [0.5]])
