@@ -232,5 +232,7 @@ def test_what_cannot_be_verified():
         cr.verify(sine(), cr.Network([[1.0, 2.0]], [0.0], [[1.0]]))
     with pytest.raises(InvalidInputError, match="bias='none'"):
         cr.verify(sine(bias="none"), cr.Network([[1.0]], [1.0], [[1.0]]))
+    with pytest.raises(InvalidInputError, match="diverged"):
+        cr.verify(sine(), cr.Network([[1e90]], [0.0], [[1e90]]))
     with pytest.raises(InvalidInputError, match="tol"):
         cr.verify(sine(), cr.Network([[1.0]], [0.0], [[1.0]]), tol=0)

@@ -296,7 +296,8 @@ def to_module(parts: Expression, dtype: str, hidden_bias: bool = True) -> Any:
 
 
 def _linear_layer(torch: Any, weight: Array, bias: Array | None) -> Any:
-    layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=torch.float64)
+    sizes = weight.shape[1], weight.shape[0]
+    layer = torch.nn.utils.skip_init(torch.nn.Linear, *sizes, bias=bias is not None, dtype=torch.float64)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor(np.array(weight)))
         if bias is not None:
