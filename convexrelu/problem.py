@@ -394,8 +394,9 @@ class TrainingProblem:
         Notes
         -----
         Losses with kinks may leave the dual variable without neurons open; the value is then that of one of them: the
-        optimal network is empty from there on, and may be so before. With a penalised skip or output bias the residual depends on the weight decay itself; then the value is the
-        fixed point of lam = tau(residual(lam)) reached from above.
+        optimal network is empty from there on, and may be so before. With a penalised skip or output bias the residual
+        depends on the weight decay itself; then the value is the fixed point of lam = tau(residual(lam)) reached from
+        above.
         """
         if self.is_interpolation:
             raise InvalidInputError("`max_weight_decay` is for penalised problems; interpolation has no weight decay.")
