@@ -324,9 +324,11 @@ class TrainingProblem:
             domain = self.dual_domain
             P = np.where(domain.used[:, None], self.linear.penalized, 0.0)
             P = P - domain.basis @ (domain.basis.T @ P)
-            size = np.maximum(np.linalg.norm(P, axis=0), SMALLEST)[:, None]
-            excess = self.linear.penalized.T @ nu - self.penalty * penalized
-            nu = nu - np.linalg.lstsq(P.T / size, excess / size, rcond=None)[0]
+            size = np.linalg.norm(P, axis=0)
+            # What is left of a column within the free ones is rounding.
+            own = size > 64 * len(P) * EPS * np.linalg.norm(self.linear.penalized, axis=0)
+            excess = (self.linear.penalized.T @ nu - self.penalty * penalized)[own]
+            nu = nu - np.linalg.lstsq(P.T[own] / size[own, None], excess / size[own, None], rcond=None)[0]
         return self.dual_domain.nearest(nu)
 
     @cached_property
@@ -393,10 +395,10 @@ class TrainingProblem:
 
         Notes
         -----
-        Losses with kinks may leave the dual variable without neurons open; the value is then that of one of them: the
-        optimal network is empty from there on, and may be so before. With a penalised skip or output bias the residual
-        depends on the weight decay itself; then the value is the fixed point of lam = tau(residual(lam)) reached from
-        above.
+        With a penalised skip or output bias the residual depends on the weight decay itself; then the value is the
+        fixed point of lam = tau(residual(lam)) reached from above. Losses with kinks may leave the dual variable
+        without neurons open: the value is that of one of them, so the optimal network is empty from there on, and
+        may be so before.
         """
         if self.is_interpolation:
             raise InvalidInputError("`max_weight_decay` is for penalised problems; interpolation has no weight decay.")

@@ -143,6 +143,11 @@ def test_a_smoothed_loss_is_the_loss_at_its_reference():
     assert other.value(F, Y, weight) <= hinge.value(F, Y, weight)
 
 
+def test_a_penalised_column_within_the_free_ones():
+    # A feature is constant, as the free output bias is: what projection leaves of it is rounding.
+    check("logistic", 79)
+
+
 def test_quantiles_of_a_constant():
     y = np.arange(10.0)
     problem = cr.TrainingProblem(np.zeros((10, 1)), y, loss=cr.losses.QuantileLoss(0.25), output_bias="free")
