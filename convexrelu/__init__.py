@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convexrelu import errors as errors
+    from convexrelu import losses as losses
     from convexrelu import univariate as univariate
     from convexrelu.backends import available_backends as available_backends
     from convexrelu.certificate import Certificate as Certificate
@@ -71,7 +72,7 @@ _HOME = {
     "verify": "verify",
 }
 
-_MODULES = ("errors", "univariate")
+_MODULES = ("errors", "losses", "univariate")
 
 __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answers
     "TrainingProblem",
@@ -86,6 +87,7 @@ __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answ
     "Network",
     "Certificate",
     "certify",
+    "losses",
     "univariate",
     "OptimalSet",
     "solve_path",

@@ -18,8 +18,10 @@ from convexrelu.arrays import Array
 from convexrelu.backends import Backend
 from convexrelu.backends.native import Progress
 from convexrelu.backends.native import generate as native_generate
+from convexrelu.losses import PiecewiseLoss
 from convexrelu.monitor import Monitor
 from convexrelu.native.bridge import iterate_of, reduced_problem, solution_of
+from convexrelu.native.proximal import ProximalLoss
 from convexrelu.native.reduced import Iterate
 from convexrelu.network import Network
 from convexrelu.patterns.patterns import Patterns, neuron_patterns
@@ -42,10 +44,20 @@ FINEST = 1e-10
 STALLED = 0.01
 # How often an interpolation program without a solution gets four times the patterns.
 SAMPLING_ROUNDS = 5
+# Losses with kinks: the first accuracy; the first price of moving the dual variable, in units of the targets, and how
+# it falls; the largest number of moves.
+FIRST_TOLERANCE = 1e-2
+FIRST_PRICE = 0.05
+PRICE_FACTOR = 0.7
+PROXIMAL_STEPS = 40
+# Solves in a row that may end without success before another method takes over.
+PROXIMAL_FAILURES = 3
 
 
 class Method(Protocol):
-    """A way to solve the program over generated patterns."""
+    """A way to solve the program over generated patterns; `stuck` says that its last run ended without success."""
+
+    stuck: bool
 
     def run(self, start: Solution | None, extra: Array | None) -> Solution:
         """Go on from `start`, add the neuron `extra` (k,) of cost one, improve until the search finds none missing."""
@@ -78,6 +90,10 @@ def generate(
     while True:
         solution = method.run(start, extra)
         monitor.lap("generate")
+        other = next(methods, None) if method.stuck and not monitor.should_stop() else None
+        if other is not None:
+            start, extra, method = solution, None, other
+            continue
         nu = problem.feasible_direction(solution.dual, solution.penalized)
         norm = _prove(problem, nu, solution.neurons, threshold, monitor, max_boxes)
         monitor.lap("proof")
@@ -125,6 +141,7 @@ class NativeMethod:
         self.n_starts = n_starts
         self.rng = np.random.default_rng(seed)
         self.reduced = reduced_problem(problem)
+        self.stuck = False
         self.iterate: Iterate | None = None if warm_start is None else iterate_of(problem, warm_start)
 
     def run(self, start: Solution | None, extra: Array | None) -> Solution:
@@ -141,6 +158,7 @@ class NativeMethod:
             callback=self._report,
         )
         self.monitor.interrupted |= found.interrupted
+        self.stuck = not found.converged
         self.iterate = found.iterate
         return solution_of(self.problem, found.iterate, found.nu)
 
@@ -153,6 +171,58 @@ class NativeMethod:
         value = float(start.dual[:, 0] @ np.maximum(pre, 0.0))
         slopes = (pre > 0).astype(float)[None]
         return SearchResult(neuron[None], np.array([np.sign(value)]), np.array([abs(value)]), slopes, abs(value))
+
+
+class ProximalMethod(NativeMethod):
+    """The native solver for losses with kinks: smoothed about the dual variable of the last solve, again and again."""
+
+    def __init__(
+        self, problem: TrainingProblem, tol: float, seed: int, monitor: Monitor, warm_start: Network | None
+    ) -> None:
+        super().__init__(problem, tol, seed, monitor, warm_start)
+        self.final, self.tol = self.tol, FIRST_TOLERANCE
+        self.reference = np.zeros_like(problem.Y)
+        self.price = FIRST_PRICE * problem.loss.unit(problem.Y)
+
+    def run(self, start: Solution | None, extra: Array | None) -> Solution:
+        """See `Method`; ends when the dual variable is worth the objective."""
+        done, failures = False, 0
+        for _ in range(PROXIMAL_STEPS):
+            self._smooth()
+            solution = super().run(start, extra)
+            start, extra = None, None
+            failures = failures + 1 if self.stuck else 0
+            if self.monitor.should_stop() or failures == PROXIMAL_FAILURES:
+                break
+            if self.stuck:
+                # Too stiff for where it is: smooth more, about the last good dual variable.
+                self.price *= 2.0
+                continue
+            self.reference = np.array(solution.dual)
+            gap = self._gap(solution)
+            done = self.tol <= self.final and gap <= self.final
+            if done:
+                break
+            # Far from the solution an accurate solve is wasted.
+            self.tol = max(min(self.tol, 0.1 * gap), self.final)
+            self.price *= PRICE_FACTOR
+        self.stuck = not done
+        return solution
+
+    def _smooth(self) -> None:
+        loss = self.problem.loss
+        assert isinstance(loss, PiecewiseLoss)
+        self.reduced = reduced_problem(self.problem, ProximalLoss(loss, self.reference, self.price))
+
+    def _gap(self, solution: Solution) -> float:
+        """Relative gap if the search has missed nothing; nothing is proven by it."""
+        problem = self.problem
+        nu, value = problem.feasible_direction(solution.dual), program_value(problem, solution)
+        scale = min(problem.loss.largest_scale(nu, problem.Y, problem.sample_weight), 1.0)
+        return (value - problem.dual_value(scale * nu)) / max(abs(value), problem.negligible)
+
+    def _report(self, progress: Progress) -> None:
+        """Nothing: the objective of a smoothed loss is not the problem's."""
 
 
 class ConicMethod:
@@ -176,6 +246,7 @@ class ConicMethod:
         if warm_start is not None:
             weights = warm_start.hidden, warm_start.hidden_bias
         self.patterns = neuron_patterns(arrangement, arrangement.from_weights(*weights))
+        self.stuck = False
 
     def run(self, start: Solution | None, extra: Array | None) -> Solution:
         """See `Method`."""

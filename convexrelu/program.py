@@ -29,6 +29,7 @@ from convexrelu.backends.backend import Backend
 from convexrelu.backends.conic import ConicProgram, ConicSolution, ConicStatus
 from convexrelu.backends.scaling import Scaling
 from convexrelu.errors import UnsupportedError
+from convexrelu.linear_fit import least_squares
 from convexrelu.losses import LossCone
 from convexrelu.patterns.enumeration import equilibration
 from convexrelu.patterns.patterns import Patterns
@@ -71,8 +72,9 @@ class Program:
         groups, loss = self._groups, self._loss
         heights = [rows.shape[0] for rows, _ in groups]
         penalty = self.problem.penalty
+        squares = 0.0 if loss.auxiliary_quadratic is None else loss.auxiliary_quadratic
         return ConicProgram(
-            P=sp.csc_array(sp.diags_array(self._spread([0, 0, 0, penalty, loss.quadratic, 0]))),
+            P=sp.csc_array(sp.diags_array(self._spread([0, 0, 0, penalty, loss.quadratic, squares]))),
             q=self._spread([0, penalty, 0, 0, loss.linear, loss.auxiliary]),
             A=sp.csc_array(sp.vstack([rows for rows, _ in groups])),
             b=np.concatenate([rhs for _, rhs in groups]),
@@ -93,7 +95,7 @@ class Program:
         free, penalized = (fit * equilibration(Q) for Q in (self.problem.linear.free, self.problem.linear.penalized))
         factors = [1 / fit, 1 / fit, 1 / norm, 1 / fit, 1.0, 1 / norm, 1.0]
         return Scaling(
-            unknowns=self._spread([fit, norm, free, penalized, fit, 1.0]),
+            unknowns=self._spread([fit, norm, free, penalized, fit, self._loss.auxiliary_unit]),
             rows=np.repeat(factors, [rows.shape[0] for rows, _ in self._groups]),
             objective=min(self._value_of_zero, norm * self.problem.penalty),
         )
@@ -157,11 +159,14 @@ class Program:
     @cached_property
     def _shift(self) -> Array:
         """Coefficients (q, 1) of the free columns fitted to the targets: solvers see what is left, around zero."""
-        return self.problem.linear_coefficients(math.inf)[0]
+        Q = self.problem.linear.free
+        if not self.problem.loss.is_shift_invariant:
+            return np.zeros((Q.shape[1], 1))
+        return least_squares(Q, self.problem.Y, self.problem.sample_weight, np.zeros(Q.shape[1]))
 
     @cached_property
     def _targets(self) -> Array:
-        # Every loss so far is one of f - y, so moving both changes nothing.
+        # The shift is zero unless the loss is one of f - y, where moving both changes nothing.
         return self.problem.Y - self.problem.linear.free @ self._shift
 
     @cached_property

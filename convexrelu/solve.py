@@ -9,9 +9,9 @@ from convexrelu.arrays import Array
 from convexrelu.backends import Backend, get_backend
 from convexrelu.certificate import Certificate, certificate
 from convexrelu.errors import InvalidInputError
-from convexrelu.generation import ConicMethod, Generated, Method, NativeMethod, generate
+from convexrelu.generation import ConicMethod, Generated, Method, NativeMethod, ProximalMethod, generate
 from convexrelu.monitor import Monitor, State
-from convexrelu.native.bridge import is_native
+from convexrelu.native.bridge import is_native, is_proximal
 from convexrelu.network import Network
 from convexrelu.patterns.enumeration import enumerate_arrangement
 from convexrelu.patterns.patterns import Patterns
@@ -132,10 +132,11 @@ def _methods(
     options: Mapping[str, Any] | None,
 ) -> Iterator[Method]:
     """The native solver where it is asked for and can; a conic backend otherwise, and where the native one is stuck."""
-    if backend == "native" and is_native(problem):
+    if backend == "native" and (is_native(problem) or is_proximal(problem)):
         if options:
             raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
-        yield NativeMethod(problem, tol, seed, monitor, warm_start)
+        method = ProximalMethod if is_proximal(problem) else NativeMethod
+        yield method(problem, tol, seed, monitor, warm_start)
     solver = get_backend("clarabel" if backend == "native" else backend)
     yield ConicMethod(problem, tol, seed, monitor, warm_start, solver, options)
 

@@ -266,18 +266,20 @@ def _shortest(base: Array, terms: Array) -> Array:
 
     References
     ----------
-    A. Beck and M. Teboulle, "A fast iterative shrinkage-thresholding algorithm", SIAM J. Imaging Sciences 2009.
+    B. O'Donoghue and E. Candes, "Adaptive restart for accelerated gradient schemes", Found. Comput. Math. 2015.
     """
-    inner = np.linalg.eigvalsh(np.swapaxes(terms, 1, 2) @ terms)[:, -1]
-    step = 1 / np.maximum(inner, TINY)[:, None]
+    largest = np.linalg.eigvalsh(np.swapaxes(terms, 1, 2) @ terms)[:, -1]
+    step = 1 / np.maximum(largest, TINY)[:, None]
     c = y = np.full(terms.shape[:2], 0.5)
-    lowest, momentum = np.full(len(base), math.inf), 1.0
+    lowest, momentum = np.full(len(base), math.inf), np.ones(len(base))
     for _ in range(STEPS):
         gradient = (terms @ (base + _combined(y, terms))[:, :, None])[:, :, 0]
         after = np.clip(y - step * gradient, 0.0, 1.0)
-        following = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
         moved = after - c
-        y, c, momentum = after + (momentum - 1) / following * moved, after, following
+        # A row whose momentum points uphill starts anew.
+        momentum[((y - after) * moved).sum(axis=1) > 0] = 1.0
+        following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        y, c, momentum = after + ((momentum - 1) / following)[:, None] * moved, after, following
         lowest = np.minimum(lowest, row_norms(base + _combined(c, terms)))
         if np.abs(moved).max() < 1e-10:
             break

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
-from convexrelu.arrays import Array
+import numpy as np
+
+from convexrelu.arrays import Array, frozen
 from convexrelu.certificate import Certificate
 from convexrelu.improvements import Improvement
 from convexrelu.network import Network
 from convexrelu.problem import TrainingProblem
+from convexrelu.solve import solve
 from convexrelu.stationarity import KINK, Stationarity
+from convexrelu.validation import check_matrix
 
 
 class Verdict(Enum):
@@ -124,6 +129,44 @@ class Verification:
     def gap(self) -> float:
         """The certified relative gap."""
         return self.certificate.gap
+
+    def distance_to_optimal(self, X_new: Any = None) -> Array:
+        """How far predictions lie outside the range over all globally optimal networks.
+
+        Parameters
+        ----------
+        X_new : array (N, d), optional
+            Where to predict; by default on the data, where all optimal networks agree if the loss is strictly convex.
+
+        Returns
+        -------
+        float64 (N,)
+            Zero where some optimal network predicts the same.
+
+        Raises
+        ------
+        InvalidInputError
+            If the problem is not solved to a proven optimum.
+        UnsupportedError
+            For several tasks, and losses whose optimal set is not known.
+
+        Notes
+        -----
+        Solves the problem again, to high accuracy, from `improved`; then two linear programs for each point.
+
+        Examples
+        --------
+        >>> import convexrelu as cr
+        >>> problem = cr.TrainingProblem([[1.0], [-1.0]], [1.0, 1.0], 0.1, bias="none")
+        >>> blind = cr.Network([[1.0]], None, [[0.9]], bias="none")
+        >>> cr.verify(problem, blind).distance_to_optimal().round(4).tolist()
+        [0.0, 0.9]
+        """
+        points = self.problem.X if X_new is None else check_matrix(X_new, "X_new")
+        optimal = solve(self.problem, tol=1e-8, warm_start=self.improved).optimal_set()
+        lower, upper = optimal.prediction_range(points)
+        F = self.network(points)[:, 0]
+        return frozen(np.maximum(np.maximum(lower - F, F - upper), 0.0))
 
     def __repr__(self) -> str:
         return (

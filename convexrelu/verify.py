@@ -5,6 +5,7 @@ Letters: `nu` (n, T) minus the gradient of the loss, `lam` weight decay, `F` (n,
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,7 @@ from scipy.optimize import minimize_scalar
 from convexrelu.arrays import Array
 from convexrelu.certificate import Certificate
 from convexrelu.certify import SHARE, certificate_of, largest_neurons, own_certificate
-from convexrelu.errors import UnsupportedError
+from convexrelu.errors import InvalidInputError, UnsupportedError
 from convexrelu.improvements import Improvement, improvements
 from convexrelu.interop.imported import Imported
 from convexrelu.interop.reading import read_model
@@ -96,7 +97,7 @@ def verify(
     if problem.is_interpolation:
         raise UnsupportedError("`verify` is for penalised problems; write `certify(problem, network)` to interpolate.")
     network, imported = _network(problem, model)
-    objective = problem.objective(network)
+    objective = _finite_objective(problem, network)
     local = improvements(problem, network, 0.1 * tol)
     reduced = local[-1].network
     warm_start = reduced if reduced.n_neurons <= WARM_WIDTH else None
@@ -154,6 +155,14 @@ def _network(problem: TrainingProblem, model: Any) -> tuple[Network, Imported | 
     imported = None if isinstance(model, Network) else read_model(model)
     network = model if imported is None else Network.from_imported(imported)
     return replace(network, bias=problem.bias), imported
+
+
+def _finite_objective(problem: TrainingProblem, network: Network) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        objective = problem.objective(network)
+    if not math.isfinite(objective):
+        raise InvalidInputError("`model` has weights so large that its objective overflows: its training diverged.")
+    return objective
 
 
 def _rounding(imported: Imported, X: Array, F: Array) -> float:
@@ -243,11 +252,11 @@ def _verdict(
     if _is_explained(state):
         return Verdict.DIFFERENT_OBJECTIVE
     gained = sum(step.gain for step in local) / max(abs(certificate.objective), certificate.negligible)
-    if gained > LOCAL_SHARE * attained:
-        return Verdict.NOT_CONVERGED
-    # Where the repairs end is as good a witness: a network that is nearly as good as a stationary one is next to it.
-    residual = min(state.directional, directional_residual(problem, local[-1].network))
-    return Verdict.STATIONARY if residual <= STATIONARY else Verdict.NOT_CONVERGED
+    if state.directional <= STATIONARY and gained <= max(tol, LOCAL_SHARE * attained):
+        return Verdict.STATIONARY
+    # A network that is nearly as good as a stationary one, where its repairs end, is next to it.
+    near = gained <= LOCAL_SHARE * attained and directional_residual(problem, local[-1].network) <= STATIONARY
+    return Verdict.STATIONARY if near else Verdict.NOT_CONVERGED
 
 
 def _is_explained(state: Stationarity) -> bool:

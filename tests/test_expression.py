@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples, vectors
 
-from convexrelu.errors import UnsupportedError
+from convexrelu.errors import InvalidInputError, UnsupportedError
 from convexrelu.interop.expression import Expression, Input, linear, total
 from convexrelu.interop.imported import check_reading, evaluate
 
@@ -70,3 +70,9 @@ def test_a_reading_that_is_not_the_model_is_refused():
         check_reading(parts, lambda X: np.abs(X).sum(axis=1), 1e-3)
     with pytest.raises(UnsupportedError, match="does not compute"):
         check_reading(parts, lambda X: np.full(len(X), np.nan), 1e-3)
+
+
+def test_weights_of_a_training_that_diverged():
+    parts = Expression.identity(2).linear(np.array([[np.nan], [1.0]]))
+    with pytest.raises(InvalidInputError, match="diverged"):
+        check_reading(parts, lambda X: X[:, :1], 1e-3)

@@ -53,6 +53,11 @@ def test_round_trip(torch, T, skip):
         np.testing.assert_array_equal(getattr(again, name), getattr(network, name))
 
 
+def test_the_empty_network_is_a_module_too(torch):
+    module = cr.Network(np.zeros((0, 2)), None, np.zeros((0, 1)), None, [3.0]).to_torch()
+    np.testing.assert_array_equal(run(torch, module), np.full((len(X), 1), 3.0))
+
+
 def test_float32_is_read_exactly(torch):
     module = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
     network = cr.Network.from_torch(module)

@@ -20,7 +20,7 @@ LAYERS = (
     ("patterns",),
     ("losses",),
     ("interop",),
-    ("network", "linear_part", "interpolation", "pricing"),
+    ("network", "linear_part", "linear_fit", "dual_domain", "interpolation", "pricing"),
     ("problem",),
     ("certificate", "targets"),
     ("result",),

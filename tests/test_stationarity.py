@@ -81,6 +81,21 @@ def test_residual_is_the_smallest_over_the_slopes(problem, data):
     assert curve[0.0] == pytest.approx(np.sqrt(total) / neuron_size(problem, network), rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_slopes_stay_between_zero_and_one(seed):
+    rng = np.random.default_rng(seed)
+    # The last six samples sit on the kink of the neuron (1, 0, 0).
+    X = np.vstack([rng.standard_normal((2, 3)), np.hstack([np.zeros((6, 1)), rng.standard_normal((6, 2))])])
+    problem = cr.TrainingProblem(X, rng.standard_normal(8), 0.5, bias="none")
+    network = cr.Network([[1.0, 0.0, 0.0]], None, [[1.0]], bias="none")
+    a = (network(X) - problem.Y)[:, 0]
+    base = X.T @ (a * (X[:, 0] > 0)) + 0.5 * network.hidden[0]
+    rest = 2 * lsq_linear((X[2:] * a[2:, None]).T, -base, bounds=(0, 1), method="bvls").cost
+    outer = (np.maximum(X[:, 0], 0) @ a + 0.5) ** 2
+    expected = np.sqrt(rest + outer) / neuron_size(problem, network)
+    assert stationarity(problem, network).curve[0][1] == pytest.approx(expected, rel=1e-4)
+
+
 @examples(40)
 @given(problems())
 def test_optima_are_stationary_once_kinks_are_resolved(problem):
@@ -117,6 +132,14 @@ def test_clarke_stationary_is_not_directionally_stationary():
     # ... and indeed, leaving the kink descends.
     moved = cr.Network([[1.0, 0.1]], None, [[1.0]], bias="none")
     assert problem.objective(moved) < problem.objective(network)
+
+
+def test_a_concave_kink_nearby_gives_no_choice_of_slope():
+    problem, _ = counterexample()
+    beside = cr.Network([[1.0, 1e-5]], None, [[1.0]], bias="none")  # on the descending side of the kink
+    state = stationarity(problem, beside)
+    assert state.residual < 1e-3
+    assert state.directional > 1
 
 
 def test_curve_falls_with_the_tolerance():

@@ -80,6 +80,17 @@ def test_the_counterexample_of_theory_b7_is_not_called_stationary():
     assert v.verdict is cr.Verdict.NOT_CONVERGED
 
 
+def test_an_optimum_over_its_own_patterns_that_slides_into_another_cell_is_not_stationary():
+    X = [[-1.0, 2.0], [1.0, 1.0], [2.0, 1.0]]
+    problem = cr.TrainingProblem(X, [-1.0, -3.0, 0.0], 0.1, bias="none")
+    only = cr.Patterns.from_active(X, np.array([[True, False, False]]), bias="none")
+    v = cr.verify(problem, cr.solve(problem, patterns=only, tol=1e-9).network)
+    # Nothing to gain in its cell, but its knot sits on a sample that pulls it across.
+    assert sum(step.gain for step in v.improvements) < 1e-6
+    assert v.stationarity.directional > 0.1
+    assert v.verdict is cr.Verdict.NOT_CONVERGED
+
+
 def test_a_network_of_another_weight_decay():
     network = cr.solve(sine(0.1)).network
     v = cr.verify(sine(2.0), network)
@@ -108,6 +119,28 @@ def test_an_unfinished_proof_is_no_verdict_on_the_network():
     v = cr.verify(problem, network, time_limit=1.0)
     assert v.gap > TOL and v.attained_gap < TOL
     assert v.verdict is cr.Verdict.UNPROVEN
+
+
+def test_distance_to_the_range_over_all_optimal_networks():
+    # x = 0, 1, 2, 3 on a convex curve, free bias and skip: between 1 and 2 the optimal networks differ (theory D.3).
+    X, y = np.arange(4.0)[:, None], np.array([0.0, 0.0, 1.0, 3.0])
+    problem = cr.TrainingProblem(X, y, 0.01, bias="free", skip="free")
+    optimal = cr.solve(problem, tol=1e-8)
+    new = np.linspace(-1, 4, 11)[:, None]
+    v = cr.verify(problem, optimal.network)
+    assert v.distance_to_optimal(new).max() < 1e-6
+    lower, upper = optimal.optimal_set().prediction_range(new)
+    assert (upper - lower).max() > 0.01
+    shifted = cr.Network(
+        optimal.network.hidden,
+        optimal.network.hidden_bias,
+        optimal.network.output,
+        optimal.network.skip,
+        optimal.network.output_bias + 1.0,
+        "free",
+    )
+    distance = cr.verify(problem, shifted).distance_to_optimal(new)
+    np.testing.assert_allclose(distance, np.maximum(shifted(new)[:, 0] - upper, 0), atol=1e-6)
 
 
 def test_improve_gives_a_warm_start():
@@ -199,5 +232,7 @@ def test_what_cannot_be_verified():
         cr.verify(sine(), cr.Network([[1.0, 2.0]], [0.0], [[1.0]]))
     with pytest.raises(InvalidInputError, match="bias='none'"):
         cr.verify(sine(bias="none"), cr.Network([[1.0]], [1.0], [[1.0]]))
+    with pytest.raises(InvalidInputError, match="diverged"):
+        cr.verify(sine(), cr.Network([[1e90]], [0.0], [[1e90]]))
     with pytest.raises(InvalidInputError, match="tol"):
         cr.verify(sine(), cr.Network([[1.0]], [0.0], [[1.0]]), tol=0)

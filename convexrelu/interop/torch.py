@@ -7,6 +7,7 @@ written; the reading is checked by running a double precision copy.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -296,7 +297,9 @@ def to_module(parts: Expression, dtype: str, hidden_bias: bool = True) -> Any:
 
 
 def _linear_layer(torch: Any, weight: Array, bias: Array | None) -> Any:
-    layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=torch.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a layer without neurons has nothing to initialise
+        layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, dtype=torch.float64)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor(np.array(weight)))
         if bias is not None:

@@ -11,59 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
 from convexrelu.arrays import Array, BoolArray
-
-
-class SmoothLoss(Protocol):
-    """A twice differentiable convex loss of the predictions `f` (n,), with the data inside."""
-
-    def value(self, f: Array) -> float:
-        """L(f)."""
-
-    def gradient(self, f: Array) -> Array:
-        """dL/df (n,)."""
-
-    def curvature(self, f: Array) -> Array:
-        """Diagonal of the second derivative (n,), not negative."""
-
-    def dual_value(self, nu: Array) -> float:
-        """D(nu) = -L*(-nu), minus infinity outside the domain."""
-
-
-@dataclass(frozen=True)
-class SquaredLoss:
-    """L(f) = 1/2 sum_i weight_i (f_i - y_i)^2.
-
-    Parameters
-    ----------
-    y, weight : (n,) float64
-        Targets and sample weights (not negative).
-    """
-
-    y: Array
-    weight: Array
-
-    def value(self, f: Array) -> float:
-        """L(f)."""
-        residual = f - self.y
-        return float(0.5 * (self.weight * residual) @ residual)
-
-    def gradient(self, f: Array) -> Array:
-        """dL/df (n,)."""
-        return self.weight * (f - self.y)
-
-    def curvature(self, f: Array) -> Array:
-        """The sample weights."""
-        return self.weight
-
-    def dual_value(self, nu: Array) -> float:
-        """D(nu); samples of weight zero must have nu_i = 0."""
-        heavy = self.weight > 0
-        return float(nu @ self.y - 0.5 * (nu[heavy] ** 2 / self.weight[heavy]).sum())
+from convexrelu.linear_fit import SmoothFit
+from convexrelu.losses import DataLoss
 
 
 @dataclass(frozen=True)
@@ -78,8 +31,8 @@ class ReducedProblem:
         k, or k - 1 with a free bias; `free` must then contain the constant.
     weight_decay : float
         lam > 0.
-    loss : SmoothLoss
-        The loss, with targets and sample weights inside.
+    loss : DataLoss
+        Smooth, with targets and sample weights inside.
     free, penalized : (n, q) float64
         Linear columns (output bias, skip) without penalty, and with (lam/2) times the squared norm.
     """
@@ -87,7 +40,7 @@ class ReducedProblem:
     Z: Array
     n_penalized: int
     weight_decay: float
-    loss: SmoothLoss
+    loss: DataLoss
     free: Array
     penalized: Array
 
@@ -238,17 +191,11 @@ def evaluate(problem: ReducedProblem, iterate: Iterate) -> Evaluation:
 
 
 def _refit(problem: ReducedProblem, hidden: Array, beta: Array) -> tuple[Array, Array]:
-    """Newton steps on the linear coefficients; two make nu orthogonal to the free columns up to rounding."""
-    Q, ridge = problem.linear, problem.ridge
-    fit = hidden + Q @ beta
-    if not Q.shape[1]:
-        return beta, fit
-    for _ in range(2):
-        gradient = Q.T @ problem.loss.gradient(fit) + ridge * beta
-        hessian = Q.T @ (problem.loss.curvature(fit)[:, None] * Q) + np.diag(ridge)
-        beta = beta - np.linalg.lstsq(hessian, gradient, rcond=None)[0]
-        fit = hidden + Q @ beta
-    return beta, fit
+    """Minimise over the linear coefficients, until nu is orthogonal to the free columns up to rounding."""
+    if problem.linear.shape[1]:
+        fit = SmoothFit(problem.loss, problem.linear, problem.ridge, hidden[:, None])
+        beta = fit.minimise(beta[:, None])[:, 0]
+    return beta, hidden + problem.linear @ beta
 
 
 def _stationarity(problem: ReducedProblem, neurons: Array, costs: Array, q: Array) -> tuple[float, float]:

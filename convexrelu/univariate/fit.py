@@ -93,7 +93,7 @@ def fit(
     data = samples(x, Y, sample_weight)
     kind = get_loss(loss)
     _check_served(kind, bias, skip, data.Y.shape[1])
-    kind.check_targets(data.Y)
+    kind.targets(data.Y)
     trained = train(*data.merged(), lam, skip, SHARE * tol, rounds)
     nu = _dual(data, kind, trained)
     found = certified(data, trained.spline, nu, lam, kind, skip)

@@ -194,13 +194,13 @@ def converged(v, polished, true_gap):
     return slow and v.stationarity.directional < 0.03
 
 
-def row(name, label, problem, net, other, optima):
+def row(name, label, problem, net, other, optima, time_limit):
     key = (name, problem.bias, problem.weight_decay)
     if key not in optima:
         optima[key] = exact(problem)
     optimum, bound = optima[key]
     began = time.process_time()
-    v = cr.verify(problem, net, tol=TOL)
+    v = cr.verify(problem, net, tol=TOL, time_limit=time_limit)
     seconds = time.process_time() - began
     polished = continued(problem, net) if not isinstance(net, MLPRegressor) else np.nan
     complaints = check(v, optimum, bound, polished, other)
@@ -226,6 +226,7 @@ def main():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--data", nargs="*")
     parser.add_argument("--decay", type=float, default=0.01)
+    parser.add_argument("--time-limit", type=float, default=10.0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -239,26 +240,27 @@ def main():
         for label, how, other in cases(options.quick):
             net = train(X, y, options.decay, **how)
             nets[label] = net
-            complaints += row(name, label, problem_for(X, y, options.decay, how["biases"]), net, other, optima)
+            complaints += row(
+                name, label, problem_for(X, y, options.decay, how["biases"]), net, other, optima, options.time_limit
+            )
         for how in ("duplicated", "unbalanced", "dead"):
             problem = problem_for(X, y, options.decay, "penalized")
-            complaints += row(name, f"l-bfgs, {how}", problem, spoiled(nets["l-bfgs"], how), False, optima)
+            complaints += row(
+                name, f"l-bfgs, {how}", problem, spoiled(nets["l-bfgs"], how), False, optima, options.time_limit
+            )
         problem = problem_for(X, y, options.decay, "free")
-        complaints += row(name, "decayed, said to be free", problem, nets["adam, cosine"], True, optima)
+        complaints += row(
+            name, "decayed, said to be free", problem, nets["adam, cosine"], True, optima, options.time_limit
+        )
         for solver in ("lbfgs", "adam"):
             alpha = options.decay * len(X) / 2
             settings = {"max_iter": 3000, "random_state": 0, "tol": 1e-9, "max_fun": 10**6}
             mlp = MLPRegressor(hidden_layer_sizes=100, alpha=alpha, solver=solver, **settings)
             # Adam's mini-batches of 200 decay by alpha / 200 each, not alpha / n.
             other = solver == "adam" and len(X) > 200
-            complaints += row(
-                name,
-                f"scikit-learn, {solver}",
-                cr.TrainingProblem.from_sklearn(X, y, alpha),
-                mlp.fit(X, y),
-                other,
-                optima,
-            )
+            problem = cr.TrainingProblem.from_sklearn(X, y, alpha)
+            label = f"scikit-learn, {solver}"
+            complaints += row(name, label, problem, mlp.fit(X, y), other, optima, options.time_limit)
     print(f"{len(complaints)} complaints")
 
 
