@@ -181,7 +181,7 @@ def test_given_patterns_have_an_optimal_set_of_their_own():
 # -- prediction ranges ------------------------------------------------------------------------------------------------
 
 
-@examples(25)
+@examples(12)
 @given(st.integers(3, 7).flatmap(lambda n: st.tuples(vectors(n, 3), vectors(n, 4))))
 def test_ranges_of_univariate_interpolants_have_a_closed_form(xy):
     gaps, y = np.abs(xy[0]) + 0.5, xy[1]
