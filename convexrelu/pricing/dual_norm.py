@@ -28,6 +28,8 @@ from convexrelu.pricing.rounding import (
     resolution_slack,
 )
 from convexrelu.pricing.search import find_neurons
+from convexrelu.pricing.task_bound import bound_joint_norm
+from convexrelu.pricing.task_search import find_joint_neurons
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +158,8 @@ def dual_norm(
     if inner <= 0 or not nu.any():
         trivial = float(row_norms(nu) @ activation_sizes(arrangement)) * (1 + 4 * len(nu) * EPS)
         return DualNorm(trivial, 0.0, frozen(np.zeros(arrangement.Z.shape[1])), "global")
-    found = bound_dual_norm(
+    prove = bound_dual_norm if nu.shape[1] == 1 else bound_joint_norm
+    found = prove(
         arrangement.Z,
         nu,
         arrangement.n_penalized,
@@ -179,6 +182,12 @@ def best_neuron(arrangement: Arrangement, nu: Array, starts: Array | None = None
     if p == 0 or not nu.any():
         return 0.0, np.zeros(Z.shape[1])
     starts = np.zeros((0, Z.shape[1])) if starts is None else starts
-    rng = np.random.default_rng(seed)
-    found = find_neurons(Z, nu[:, 0], p, threshold=0.0, starts=starts, rng=rng, n_random=100 + 50 * Z.shape[1])
+    options = {
+        "threshold": 0.0,
+        "starts": starts,
+        "rng": np.random.default_rng(seed),
+        "n_random": 100 + 50 * Z.shape[1],
+    }
+    single = nu.shape[1] == 1
+    found = find_neurons(Z, nu[:, 0], p, **options) if single else find_joint_neurons(Z, nu, p, **options)
     return (float(found.values[0]), found.neurons[0]) if len(found.values) else (0.0, np.zeros(Z.shape[1]))

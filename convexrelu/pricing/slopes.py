@@ -74,7 +74,7 @@ class Side:
         for _ in range(steps):
             on = self.Z[: self.n_positive] @ u > 0
             base = np.asarray(on @ self.rows[: self.n_positive])
-            alpha, new = self._maximise(base, u)
+            alpha, new = self.maximise(base, u)
             if new is None:
                 break
             self.pool.add(self._scaled(new), alpha @ self.rows[self.n_positive :])
@@ -84,7 +84,7 @@ class Side:
             u = new
         return reached
 
-    def _maximise(self, base: Array, u: Array) -> tuple[Array, Array | None]:
+    def maximise(self, base: Array, u: Array) -> tuple[Array, Array | None]:
         """Slopes of the negative samples that make the sum with `base` shortest, and the neuron along that sum.
 
         A free coordinate's sum has to vanish: quadratic penalty with a multiplier, two rounds of which leave rounding.
