@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import scipy.linalg
 
 from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
 
@@ -29,6 +30,12 @@ FINE_GROWTH, LARGEST_STIFFNESS = 1.3, 300.0
 
 REFINED = 60
 """Steps of the fine stage at most."""
+
+CANDIDATES = 30
+"""Directions evaluated for each of the starts that are the best of many."""
+
+APART, MOST = 1e-5, 60
+"""Neurons whose cosine is within APART of one count as one, that of the larger value; at most MOST are returned."""
 
 BIAS_CURVATURE = 0.05
 """Curvature of the proximal term of a free bias, in units of 1 / (largest row norm)^2."""
@@ -87,7 +94,7 @@ def find_joint_neurons(
     rng : numpy.random.Generator
         Source of the random starts.
     n_random : int
-        Number of random starts: half are Gaussian directions, half combinations of data rows weighted by `N`.
+        Number of random starts.
     n_steps : int
         Steps of the coarse stage.
 
@@ -176,12 +183,22 @@ def _choose(mask: BoolArray, new: _Batch, old: _Batch) -> _Batch:
 
 
 def _random_neurons(data: _Data, rng: np.random.Generator, n_random: int) -> Array:
-    """Draw Gaussian directions and random combinations of the rows weighted by the dual variable of random outputs."""
+    """Half Gaussian directions and random combinations of the rows weighted by random outputs, half the best of many.
+
+    Basins can be narrow and evaluating is cheap: CANDIDATES directions are drawn for each one kept.
+    """
     n, k = data.Z.shape
-    gaussian = rng.standard_normal((n_random - n_random // 2, k))
-    directions = rng.standard_normal((n_random // 2, data.N.shape[1]))
-    mixed = ((rng.random((n_random // 2, n)) < 0.5) * (directions @ data.N.T)) @ data.Z
-    return np.vstack([gaussian, mixed])
+    gaussian = rng.standard_normal((n_random // 4, k))
+    directions = rng.standard_normal((n_random // 4, data.N.shape[1]))
+    mixed = ((rng.random((n_random // 4, n)) < 0.5) * (directions @ data.N.T)) @ data.Z
+    many = rng.standard_normal((CANDIDATES * (n_random - 2 * (n_random // 4)), k))
+    t = many @ data.Z.T
+    if data.free_bias:
+        kink = t[np.arange(len(t)), rng.integers(n, size=len(t))]
+        many, t = _shifted(many, t, -kink)
+    values = row_norms(np.maximum(t, 0) @ data.N) / row_norms(many[:, : data.p])
+    best = np.argsort(-values, kind="stable")[: len(many) // CANDIDATES]
+    return np.vstack([gaussian, mixed, many[best]])
 
 
 def _start(data: _Data, u: Array, *, keep_bias: bool) -> _Batch:
@@ -314,19 +331,41 @@ def _controlled_step(data: _Data, batch: _Batch, kappa: float) -> _Batch:
     return replace(batch, u=batch.u + s * step, t=t, c=c)
 
 
-def _collect(data: _Data, batch: _Batch, threshold: float, apart: float = 1e-7) -> JointSearchResult:
-    """Rescale to unit cost, evaluate the true values, and keep distinct neurons above the threshold."""
+def _collect(data: _Data, batch: _Batch, threshold: float) -> JointSearchResult:
+    """Rescale to unit cost, keep distinct neurons, polish them, and evaluate the true values."""
     norms = data.costs(batch.u)
     usable = np.isfinite(norms)
     batch, norms = batch.take(usable), norms[usable]
-    u = batch.u / norms[:, None]
-    P = np.maximum(u @ data.Z.T, 0) @ data.N
-    values = row_norms(P)
+    u, values = batch.u / norms[:, None], _norms(data, batch)
     order = np.argsort(-values, kind="stable")
-    kept = _distinct(u, order[values[order] > threshold], apart)
-    slopes = np.where(batch.a < 0, batch.c, batch.t > 0)
-    outputs = P[kept] / np.maximum(values[kept, None], 1e-300)
-    return JointSearchResult(u[kept], outputs, values[kept], slopes[kept], float(values.max(initial=0.0)))
+    kept = _distinct(u, order[values[order] > threshold], APART)[:MOST]
+    u = np.array([_polished(data, *pair) for pair in zip(u[kept], batch.c[kept], strict=True)]).reshape(-1, u.shape[1])
+    P = np.maximum(u @ data.Z.T, 0) @ data.N
+    polished = row_norms(P)
+    slopes = np.where(P @ data.N.T < 0, batch.c[kept], u @ data.Z.T > 0)
+    order = np.argsort(-polished, kind="stable")
+    outputs = P / np.maximum(polished[:, None], 1e-300)
+    best = max(float(values.max(initial=0.0)), float(polished.max(initial=0.0)))
+    return JointSearchResult(u[order], outputs[order], polished[order], slopes[order], best)
+
+
+def _polished(data: _Data, u: Array, c: Array) -> Array:
+    """The best neuron with the same kinks and the same pattern otherwise, if that is where u is heading (theory C.3)."""
+    t = data.Z @ u
+    tight = (c > 0) & (c < 1) & (np.abs(t) < 1e-3 * np.sqrt(data.squares) * float(np.linalg.norm(u)))
+    E = scipy.linalg.null_space(data.Z[tight]) if tight.any() else np.eye(len(u))
+    if not E.shape[1]:
+        return u
+    Q, R = np.linalg.qr(E[: data.p])
+    if E.shape[1] > data.p or np.abs(np.diag(R)).min() < 1e-9:
+        return u
+    on = (t > 0) & ~tight
+    M = (data.N[on].T @ data.Z[on]) @ E @ np.linalg.inv(R)
+    y = np.linalg.svd(M, full_matrices=False)[2][0]
+    new = E @ np.linalg.solve(R, y)
+    new = new * (1.0 if new[: data.p] @ u[: data.p] >= 0 else -1.0)
+    before, after = (float(np.linalg.norm(np.maximum(data.Z @ w, 0) @ data.N)) for w in (u, new))
+    return new if after > before else u
 
 
 def _distinct(u: Array, order: IntArray, apart: float) -> IntArray:
