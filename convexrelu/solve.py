@@ -11,6 +11,7 @@ from convexrelu.certificate import Certificate, certificate
 from convexrelu.errors import InvalidInputError
 from convexrelu.generation import ConicMethod, Generated, Method, NativeMethod, generate
 from convexrelu.monitor import Monitor, State
+from convexrelu.multitask import JointMethod, takes_jointly
 from convexrelu.native.bridge import is_native
 from convexrelu.network import Network
 from convexrelu.patterns.enumeration import enumerate_arrangement
@@ -132,9 +133,13 @@ def _methods(
     options: Mapping[str, Any] | None,
 ) -> Iterator[Method]:
     """The native solver where it is asked for and can; a conic backend otherwise, and where the native one is stuck."""
-    if backend == "native" and is_native(problem):
+    if backend == "native" and (is_native(problem) or takes_jointly(problem)):
         if options:
             raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
+        if takes_jointly(problem):
+            # The programs of the other backends are those of one task.
+            yield JointMethod(problem, tol, seed, monitor, warm_start)
+            return
         yield NativeMethod(problem, tol, seed, monitor, warm_start)
     solver = get_backend("clarabel" if backend == "native" else backend)
     yield ConicMethod(problem, tol, seed, monitor, warm_start, solver, options)

@@ -26,7 +26,7 @@ LAYERS = (
     ("native",),
     ("backends",),
     ("program", "recovery"),
-    ("generation",),
+    ("generation", "multitask"),
     ("solve",),
     ("certify",),
 )

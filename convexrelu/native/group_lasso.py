@@ -1,7 +1,7 @@
 """Output weights of fixed neurons: a group lasso, solved by Newton's method on the groups that are not zero.
 
-Letters: `Phi` (m, n) activations of neurons of cost one, `W` (m, T) their output weights, `Q` (n, q) linear columns with
-coefficients `beta` (q, T), `N` (n, T) = -dL/dF, `lam` weight decay.
+Letters: `Phi` (m, n) activations of neurons of cost one, `W` (m, T) their output weights, `Q` (n, q) linear columns
+with coefficients `beta` (q, T), `N` (n, T) = -dL/dF, `lam` weight decay.
 
     minimise  L(Phi^T W + Q beta) + lam sum_j |w_j| + (1/2) sum_a ridge_a |beta_a|^2
 

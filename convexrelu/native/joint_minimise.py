@@ -136,7 +136,7 @@ class _Model:
         return np.asarray(H)
 
     def direction(self, H: Array, damping: float) -> tuple[Array, Array, Array, float]:
-        """The step (m, k), (m, T), (q, T) with `damping` times lam added to the curvature, and the decrease hoped for."""
+        """The step (m, k), (m, T), (q, T) with `damping` times lam more curvature, and the decrease hoped for."""
         (m, k), T = self.iterate.U.shape, self.problem.n_tasks
         D = m * (k + T)
         gradient = np.concatenate([np.hstack([self.g_u, self.g_v]).ravel(), self.g_beta.ravel()])

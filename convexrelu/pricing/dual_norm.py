@@ -24,6 +24,7 @@ from convexrelu.pricing.rounding import (
     activation_sizes,
     bias_radius,
     evaluation_slack,
+    fewer_tasks,
     reduction_slack,
     resolution_slack,
 )
@@ -151,7 +152,8 @@ def dual_norm(
     -----
     Cost grows exponentially with the rank of the data.
     """
-    slack = reduction_slack(arrangement, nu)
+    nu, lost = fewer_tasks(arrangement, nu)
+    slack = reduction_slack(arrangement, nu) + lost
     if target is None:
         target = 1.000_000_1 * best_neuron(arrangement, nu, starts)[0] + slack
     inner = (target - slack) / arrangement.stretch

@@ -350,13 +350,13 @@ def _collect(data: _Data, batch: _Batch, threshold: float) -> JointSearchResult:
 
 
 def _polished(data: _Data, u: Array, c: Array) -> Array:
-    """The best neuron with the same kinks and the same pattern otherwise, if that is where u is heading (theory C.3)."""
+    """The best neuron with the same kinks and the same pattern otherwise, if it is better (theory C.3)."""
     t = data.Z @ u
     tight = (c > 0) & (c < 1) & (np.abs(t) < 1e-3 * np.sqrt(data.squares) * float(np.linalg.norm(u)))
     E = scipy.linalg.null_space(data.Z[tight]) if tight.any() else np.eye(len(u))
     if not E.shape[1]:
         return u
-    Q, R = np.linalg.qr(E[: data.p])
+    R = np.linalg.qr(E[: data.p], mode="r")
     if E.shape[1] > data.p or np.abs(np.diag(R)).min() < 1e-9:
         return u
     on = (t > 0) & ~tight
