@@ -57,7 +57,8 @@ class Program:
         if self.problem.Y.shape[1] > 1:
             raise UnsupportedError(
                 f"`Y` has {self.problem.Y.shape[1]} tasks; programs over given patterns, and those of other "
-                "backends, are for one. Write patterns='generate' and backend='native', which take several with a smooth loss."
+                "backends, are for one. Write patterns='generate' and backend='native', which take several with a "
+                "smooth loss."
             )
 
     @cached_property

@@ -1,8 +1,8 @@
 """The training problem of several tasks in reduced coordinates, and the state of its solver.
 
 Letters: `Z` (n, k) reduced hidden data, `p` penalised leading coordinates, `U` (m, k) neurons of cost `|S u_j|`, `V`
-(m, T) their output weights, `C` (m, n) slopes of relu at the pre-activations, `Q = [free, penalized]` linear columns with
-coefficients `beta` (q, T), `N` (n, T) dual variable, `lam` weight decay. The objective is
+(m, T) their output weights, `C` (m, n) slopes of relu at the pre-activations, `Q = [free, penalized]` linear columns
+with coefficients `beta` (q, T), `N` (n, T) dual variable, `lam` weight decay. The objective is
 
     L(F) + (lam/2) sum_j (|S u_j|^2 + |v_j|^2) + (lam/2) |beta_penalized|^2,     F = relu(Z U^T) V + Q beta.
 

@@ -142,13 +142,12 @@ class _Data:
         return bool(self.p < self.Z.shape[1])
 
     def costs(self, u: Array) -> Array:
-        """`|S u|`; infinite for a neuron that cannot be scaled to cost one.
+        """`|S u|`; infinite for a neuron that cannot be scaled to cost one: what is computed of it is rounding.
 
-        With a free bias that is also one that is on everywhere or nowhere, far out: its value is the rounding of large
-        numbers.
+        That is one that has shrunk to rounding itself, or with a free bias is on everywhere or nowhere, far out.
         """
         norms = row_norms(u[:, : self.p])
-        usable = norms > 0
+        usable = norms > 1e-9 * norms.max(initial=0.0)
         if self.free_bias:
             usable &= np.abs(u[:, -1]) <= 2 * np.sqrt(self.squares.max(initial=0.0)) * norms
         return np.where(usable, norms, np.inf)
@@ -336,7 +335,8 @@ def _collect(data: _Data, batch: _Batch, threshold: float) -> JointSearchResult:
     norms = data.costs(batch.u)
     usable = np.isfinite(norms)
     batch, norms = batch.take(usable), norms[usable]
-    u, values = batch.u / norms[:, None], _norms(data, batch)
+    u = batch.u / norms[:, None]
+    values = row_norms(np.maximum(u @ data.Z.T, 0) @ data.N)
     order = np.argsort(-values, kind="stable")
     kept = _distinct(u, order[values[order] > threshold], APART)[:MOST]
     u = np.array([_polished(data, *pair) for pair in zip(u[kept], batch.c[kept], strict=True)]).reshape(-1, u.shape[1])
