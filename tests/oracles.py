@@ -308,7 +308,7 @@ def joint_dual_norm(X, N, bias):
             for tight in itertools.combinations(moving, size):
                 E = np.linalg.svd(A[list(tight)])[2][size:].T if size else np.eye(k)
                 M = N.T @ (bits[:, None] * A) @ E
-                for w in (E @ np.linalg.svd(M)[2]).T if E.shape[1] > 1 else E.T:
+                for w in np.linalg.svd(M)[2] @ E.T:
                     best = max(best, joint_correlation(A, N, w), joint_correlation(A, N, -w))
     return best
 

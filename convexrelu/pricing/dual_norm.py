@@ -154,6 +154,7 @@ def dual_norm(
     """
     nu, lost = fewer_tasks(arrangement, nu)
     slack = reduction_slack(arrangement, nu) + lost
+    own_target = target is None
     if target is None:
         target = 1.000_000_1 * best_neuron(arrangement, nu, starts)[0] + slack
     inner = (target - slack) / arrangement.stretch
@@ -170,6 +171,10 @@ def dual_norm(
         time_limit=time_limit,
         starts=starts,
     )
+    if own_target and found.lower > inner:
+        # The search had missed a better neuron, which ended the proof.
+        better = 1.000_000_1 * found.lower * arrangement.stretch + slack
+        return dual_norm(arrangement, nu, target=better, max_boxes=max_boxes, time_limit=time_limit, starts=starts)
     return DualNorm(found.upper * arrangement.stretch + slack, found.lower, found.neuron, "global")
 
 

@@ -64,8 +64,8 @@ class TaskSide:
         busy = N.any(axis=1) & Z.any(axis=1)
         Z, N = np.ascontiguousarray(Z[busy]), np.ascontiguousarray(N[busy])
         sizes = row_norms(N)
-        maps = (N[:, :, None] * Z[:, None, :]).reshape(len(Z), -1)
-        squares = (N[:, :, None] * (N / sizes[:, None])[:, None, :]).reshape(len(Z), -1)
+        maps = (N[:, :, None] * Z[:, None, :]).reshape(len(Z), N.shape[1] * Z.shape[1])
+        squares = (N[:, :, None] * (N / sizes[:, None])[:, None, :]).reshape(len(Z), N.shape[1] ** 2)
         return cls(Z, N, p, maps, squares, sizes)
 
     def correlations(self, U: Array) -> Array:

@@ -352,7 +352,10 @@ def _collect(data: _Data, batch: _Batch, threshold: float) -> JointSearchResult:
 def _polished(data: _Data, u: Array, c: Array) -> Array:
     """The best neuron with the same kinks and the same pattern otherwise, if it is better (theory C.3)."""
     t = data.Z @ u
-    tight = (c > 0) & (c < 1) & (np.abs(t) < 1e-3 * np.sqrt(data.squares) * float(np.linalg.norm(u)))
+    size = np.sqrt(data.squares) * float(np.linalg.norm(u))
+    tight = ((c > 0) & (c < 1) & (np.abs(t) < 1e-3 * size)) | (np.abs(t) <= 1e-12 * size)
+    if data.free_bias and not tight.any():
+        tight[np.argmin(np.abs(t))] = True
     E = scipy.linalg.null_space(data.Z[tight]) if tight.any() else np.eye(len(u))
     if not E.shape[1]:
         return u
