@@ -30,8 +30,8 @@ from convexrelu.pricing.dual_norm import best_neuron
 from convexrelu.problem import TrainingProblem
 from convexrelu.result import Solution
 
-# Share of the tolerance that the solver may leave, as for one task; below the finest rounding shows.
-SHARE, FINEST = 0.05, 1e-9
+# Share of the tolerance that the solver may leave (the proof takes half of it); below the finest rounding shows.
+SHARE, FINEST = 0.2, 1e-9
 # Interpolation: weight decay of a round in units of the largest that needs neurons, and rounds at most.
 MULTIPLIER, ROUNDS = 0.03, 40
 # A round that misses more than this share of what the last one missed is followed by one of smaller weight decay.

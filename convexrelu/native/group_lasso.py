@@ -21,6 +21,9 @@ from convexrelu.native.joint import JointProblem, refit
 # Damping in units of the weight decay over a unit of weight: the least that is not zero, and where to give up.
 _LEAST, _LARGEST = 1e-4, 1e9
 
+# Changes of the objective below this, relative, are rounding: the gradient knows better.
+_ROUNDING = 1e-13
+
 
 def solve_group_lasso(
     problem: JointProblem, Phi: Array, W: Array, beta: Array, tol: float, max_steps: int = 100
@@ -35,7 +38,7 @@ def solve_group_lasso(
             moved = point.joined()
         else:
             moved, damping = point.newton(damping)
-        if not moved.objective < point.objective:
+        if moved is point or not moved.objective <= point.objective * (1 + _ROUNDING):
             break
         point = moved
     return point.W, point.beta
@@ -103,7 +106,9 @@ class _Point:
             # A group that turns round on the way is zero.
             W[np.einsum("jt,jt->j", W, self.W) <= 0] = 0.0
             trial = _Point.at(self.problem, self.Phi, W, self.beta + step[int(active.sum()) :])
-            if self.objective - trial.objective >= -0.1 * float((gradient * step).sum()):
+            hoped = -float((gradient * step).sum())
+            decrease = self.objective - trial.objective
+            if decrease >= 0.1 * hoped or max(hoped, abs(decrease)) <= _ROUNDING * self.objective:
                 return trial, damping / 10 if damping > _LEAST else 0.0
             damping = max(10 * damping, _LEAST)
         return trial, _LEAST

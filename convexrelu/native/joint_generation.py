@@ -21,6 +21,8 @@ from convexrelu.pricing.task_search import JointSearchResult, find_joint_neurons
 
 # Directions of neurons nearer than this, as unit vectors, are one.
 _SAME = 1e-7
+# Rounds without relative progress beyond rounding, after which there will be none.
+_PATIENCE, _PROGRESS = 10, 1e-13
 # Every round starts with at most this stiffness: the neurons added have yet to find their kinks.
 _WARM_STIFFNESS = 20.0
 
@@ -75,7 +77,7 @@ def generate(
     loop = _Loop(problem, rng, tol, max_steps, should_stop)
     try:
         loop.start(warm_start or JointIterate.empty(problem), extra)
-        while not loop.finished and loop.rounds < max_rounds and not should_stop():
+        while not loop.finished and loop.stalled < _PATIENCE and loop.rounds < max_rounds and not should_stop():
             loop.round()
             callback(loop.state.objective, len(loop.state.iterate.U))
     except KeyboardInterrupt:
@@ -99,7 +101,7 @@ class _Loop:
         self.state = self.best = evaluate(problem, JointIterate.empty(problem))
         self.extra = np.zeros((0, problem.Z.shape[1]))
         self.kappa, self.correlation, self.gap = 1.0, 0.0, np.inf
-        self.rounds = 0
+        self.rounds, self.stalled, self.least = 0, 0, np.inf
         self.finished = self.interrupted = False
 
     def start(self, iterate: JointIterate, extra: Array | None) -> None:
@@ -117,10 +119,13 @@ class _Loop:
         if self.gap <= self.tol:
             found = self._search(100 + 100 * k)
             self.finished = self.gap <= self.tol
+        before = self.state.objective
         if not self.finished:
             violation = found.best / self.problem.weight_decay - 1
             self._minimise(self._with(found), min(max(0.1 * violation, 0.1 * self.tol), 0.1))
         self.rounds += 1
+        better = self.state.objective < before * (1 - _PROGRESS) or self.gap < 0.9 * self.least
+        self.stalled, self.least = 0 if better else self.stalled + 1, min(self.gap, self.least)
 
     def _search(self, n_random: int) -> JointSearchResult:
         problem = self.problem
@@ -183,7 +188,8 @@ class _Loop:
         )
         self.kappa = done.kappa
         slid = evaluate(self.problem, done.state.iterate.merged(self.problem, _SAME))
-        if slid.objective < self.state.objective:
+        lower = slid.objective < self.state.objective * (1 - _PROGRESS)
+        if lower or (slid.objective <= self.state.objective * (1 + _PROGRESS) and slid.residual < self.state.residual):
             self._accept(slid)
 
     def _accept(self, state: JointEvaluation) -> None:

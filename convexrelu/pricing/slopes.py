@@ -123,6 +123,20 @@ class Side:
         return np.asarray(self.pool.sums[(self._scaled(W) @ self.pool.directions.T).argmax(axis=1)])
 
 
+def best_for_output(Z: Array, a: Array, p: int, radius: float, u: Array) -> tuple[Array, Array] | None:
+    """Slopes (n,) and neuron of the best correlation with a (n,) while the samples with a > 0 keep their activity at u.
+
+    Rows of Z must not be zero; None where the correlation vanishes.
+    """
+    order = np.concatenate([np.flatnonzero(a > 0), np.flatnonzero(a < 0)])
+    side = Side.of(Z[order], a[order], p, radius)
+    on = Z @ u > 0
+    alpha, new = side.maximise(np.asarray(on[order[: side.n_positive]] @ side.rows[: side.n_positive]), u)
+    slopes = on.astype(float)
+    slopes[order[side.n_positive :]] = alpha
+    return None if new is None else (slopes, new)
+
+
 @dataclass(eq=False)
 class SlopePool:
     """Vectors N = sum alpha_i v_i z_i over the negative samples, each with the direction it was made for."""

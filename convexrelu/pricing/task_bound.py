@@ -35,7 +35,7 @@ from convexrelu.arrays import EPS, Array, frozen, row_norms
 from convexrelu.errors import InvalidInputError
 from convexrelu.pricing.bound import BATCH, OPEN_LIMIT, DualNormBound
 from convexrelu.pricing.boxes import FINEST
-from convexrelu.pricing.slopes import Side
+from convexrelu.pricing.slopes import best_for_output
 from convexrelu.pricing.task_boxes import (
     STEEPEST,
     Quadratic,
@@ -220,24 +220,13 @@ class _Search:
             if not norm > value * (1 + 1e-13):
                 break
             value = norm
-            found = self._best_for(P / norm, u)
+            found = best_for_output(self.side.Z, self.side.N @ (P / norm), self.p, self.radius, u)
             if found is None:
                 break
             slopes, u = found
         if slopes is not None:
             self._record(u[None])
             self.pool.add(self._scaled(u), slopes)
-
-    def _best_for(self, v: Array, u: Array) -> tuple[Array, Array] | None:
-        """Slopes (n,) and neuron of the best correlation with N v while the samples that raise it keep their bits."""
-        a = self.side.N @ v
-        order = np.concatenate([np.flatnonzero(a > 0), np.flatnonzero(a < 0)])
-        one = Side.of(self.side.Z[order], a[order], self.p, self.radius)
-        on = self.side.Z @ u > 0
-        alpha, new = one.maximise(on[order[: one.n_positive]] @ one.rows[: one.n_positive], u)
-        slopes = on.astype(float)
-        slopes[order[one.n_positive :]] = alpha
-        return None if new is None else (slopes, new)
 
     def _violated(self) -> bool:
         """Whether the best neuron exceeds the target by more than rounding."""

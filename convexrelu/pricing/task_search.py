@@ -22,6 +22,7 @@ import numpy as np
 import scipy.linalg
 
 from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
+from convexrelu.pricing.slopes import best_for_output
 
 COARSE_STIFFNESS = 0.7
 """Stiffness of the kinks in units of the curvature of 1/2 |S u|^2 (measured for one task: see `search`)."""
@@ -103,6 +104,9 @@ def find_joint_neurons(
     Each step costs a product of (starts x n) by (n x (k^2 + tasks)) and one k x k solve per start.
     """
     data = _Data(np.ascontiguousarray(Z), np.ascontiguousarray(N), n_penalized)
+    if n_penalized == 0 or not N.any():
+        nothing = np.zeros((0, len(Z)))
+        return JointSearchResult(np.zeros((0, Z.shape[1])), np.zeros((0, N.shape[1])), np.zeros(0), nothing, 0.0)
     given = _start(data, starts, keep_bias=True)
     fresh = _start(data, _random_neurons(data, rng, n_random), keep_bias=False)
     batch = _coarse(data, _stack([given, fresh]), n_steps)
@@ -342,11 +346,22 @@ def _collect(data: _Data, batch: _Batch, threshold: float) -> JointSearchResult:
     u = np.array([_polished(data, *pair) for pair in zip(u[kept], batch.c[kept], strict=True)]).reshape(-1, u.shape[1])
     P = np.maximum(u @ data.Z.T, 0) @ data.N
     polished = row_norms(P)
-    slopes = np.where(P @ data.N.T < 0, batch.c[kept], u @ data.Z.T > 0)
-    order = np.argsort(-polished, kind="stable")
     outputs = P / np.maximum(polished[:, None], 1e-300)
+    slopes = np.array([_slopes_for(data, *pair) for pair in zip(u, outputs, strict=True)]).reshape(-1, len(data.Z))
+    order = np.argsort(-polished, kind="stable")
     best = max(float(values.max(initial=0.0)), float(polished.max(initial=0.0)))
     return JointSearchResult(u[order], outputs[order], polished[order], slopes[order], best)
+
+
+def _slopes_for(data: _Data, u: Array, v: Array) -> Array:
+    """Slopes (n,) of relu at u that fit its kinks: those that make the sum of c_i a_i z_i shortest."""
+    busy = data.squares > 0
+    slopes = (data.Z @ u > 0).astype(float)
+    radius = float(row_norms(data.Z[:, : data.p]).max()) if data.free_bias else 0.0
+    found = best_for_output(data.Z[busy], data.N[busy] @ v, data.p, radius, u)
+    if found is not None:
+        slopes[busy] = found[0]
+    return slopes
 
 
 def _polished(data: _Data, u: Array, c: Array) -> Array:
