@@ -22,7 +22,6 @@ import numpy as np
 import scipy.linalg
 
 from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
-from convexrelu.pricing.slopes import best_for_output
 
 COARSE_STIFFNESS = 0.7
 """Stiffness of the kinks in units of the curvature of 1/2 |S u|^2 (measured for one task: see `search`)."""
@@ -347,20 +346,23 @@ def _collect(data: _Data, batch: _Batch, threshold: float) -> JointSearchResult:
     P = np.maximum(u @ data.Z.T, 0) @ data.N
     polished = row_norms(P)
     outputs = P / np.maximum(polished[:, None], 1e-300)
-    slopes = np.array([_slopes_for(data, *pair) for pair in zip(u, outputs, strict=True)]).reshape(-1, len(data.Z))
+    slopes = np.array([_slopes_for(data, *pair) for pair in zip(u, P, strict=True)]).reshape(-1, len(data.Z))
     order = np.argsort(-polished, kind="stable")
     best = max(float(values.max(initial=0.0)), float(polished.max(initial=0.0)))
     return JointSearchResult(u[order], outputs[order], polished[order], slopes[order], best)
 
 
-def _slopes_for(data: _Data, u: Array, v: Array) -> Array:
-    """Slopes (n,) of relu at u that fit its kinks: those that make the sum of c_i a_i z_i shortest."""
-    busy = data.squares > 0
-    slopes = (data.Z @ u > 0).astype(float)
-    radius = float(row_norms(data.Z[:, : data.p]).max()) if data.free_bias else 0.0
-    found = best_for_output(data.Z[busy], data.N[busy] @ v, data.p, radius, u)
-    if found is not None:
-        slopes[busy] = found[0]
+def _slopes_for(data: _Data, u: Array, P: Array) -> Array:
+    """Slopes (n,) of relu at u that fit its kinks: those nearest to one half that make sum_i c_i a_i z_i = |P| S u."""
+    t, value = data.Z @ u, float(np.linalg.norm(P))
+    a = data.N @ P / max(value, 1e-300)
+    tight = np.abs(t) <= 1e-3 * np.sqrt(data.squares) * float(np.linalg.norm(u))
+    slopes = ((t > 0) & ~tight).astype(float)
+    soft = tight & (a < 0)
+    slopes[soft] = 0.5
+    lacking = value * data.penalized(u[None])[0] - (slopes * a) @ data.Z
+    rows = a[soft, None] * data.Z[soft]
+    slopes[soft] = np.clip(0.5 + np.linalg.lstsq(rows.T, lacking, rcond=1e-10)[0], 0.0, 1.0)
     return slopes
 
 
