@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from convexrelu.backends import available_backends as available_backends
     from convexrelu.certificate import Certificate as Certificate
     from convexrelu.certify import certify as certify
+    from convexrelu.kernel import Kernel as Kernel
     from convexrelu.network import Network as Network
     from convexrelu.patterns import Patterns as Patterns
     from convexrelu.patterns import enumerate_patterns as enumerate_patterns
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 # Public name -> the module it lives in.
 _HOME = {
     "Certificate": "certificate",
+    "Kernel": "kernel",
     "Network": "network",
     "Patterns": "patterns",
     "Result": "result",
@@ -63,6 +65,7 @@ __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answ
     "Status",
     "Solution",
     "Network",
+    "Kernel",
     "Certificate",
     "certify",
     "errors",

@@ -23,6 +23,7 @@ from convexrelu.program import Program
 from convexrelu.recovery import network_of
 from convexrelu.result import Result, Status
 from convexrelu.validation import check_count, check_number
+from convexrelu.width import narrowed
 
 
 def solve(
@@ -147,6 +148,8 @@ def _methods(
 
 def _generated(problem: TrainingProblem, found: Generated, tol: float, monitor: Monitor) -> Result:
     network = network_of(problem, found.solution, tol)
+    if problem.Y.shape[1] > 1:
+        network = narrowed(problem, network, problem.objective(network) * (1 + 0.01 * tol))
     proof = certificate(problem, network, found.nu, found.norm)
     status = judge(proof, tol, monitor)
     if status is Status.FAILED and found.converged:

@@ -293,7 +293,7 @@ def joint_convex_value(X, Y, weight_decay, *, bias="penalized", output_bias="non
 
 
 def joint_dual_norm(X, N, bias):
-    """The largest |N^T relu(X w + b)| over neurons of cost one: top eigenvectors on all faces of all cells (theory C.3).
+    """The largest |N^T relu(X w + b)| over neurons of cost one: top eigenvectors on all faces of all cells (C.3).
 
     With a free bias the columns of N must sum to zero; each sample is the origin once, as for one task.
     """

@@ -14,7 +14,7 @@ from convexrelu.multitask import task_basis
 from convexrelu.native import joint_generation
 from convexrelu.native.joint import JointProblem
 
-TOL = 1e-7
+TOL = 1e-6
 RANDOM = [
     (5, 2, 2, {"bias": "penalized"}),
     (6, 2, 3, {"bias": "none"}),
@@ -38,19 +38,19 @@ def check_optimal(result, problem, tol):
     assert result.objective == problem.objective(result.network)
 
 
-@pytest.mark.parametrize("decay", [0.5, 0.05])
 @pytest.mark.parametrize(("n", "d", "T", "modes"), RANDOM)
-def test_generation_meets_the_exact_program(n, d, T, modes, decay):
+def test_generation_meets_the_exact_program(n, d, T, modes):
     X, Y = random_data(n, d, T)
-    problem = cr.TrainingProblem(X, Y, decay, **modes)
-    result = cr.solve(problem, tol=TOL)
-    check_optimal(result, problem, TOL)
-    # Clarabel's last digits on semidefinite programs: 1e-8.
-    assert result.objective == pytest.approx(oracles.joint_convex_value(X, Y, decay, **modes), rel=1e-6)
+    for decay in (0.5, 0.05):
+        problem = cr.TrainingProblem(X, Y, decay, **modes)
+        result = cr.solve(problem, tol=TOL)
+        check_optimal(result, problem, TOL)
+        # The gap, and Clarabel's last digits on semidefinite programs.
+        assert result.objective == pytest.approx(oracles.joint_convex_value(X, Y, decay, **modes), rel=1.1 * TOL)
 
 
 @given(data(5, 2), st.integers(2, 4), st.data())
-@examples(25)
+@examples(15)
 def test_generation_meets_the_exact_program_on_ties(X, T, draw):
     Y = draw.draw(vectors(len(X) * T)).reshape(len(X), T)
     kinds = [("none", "none"), ("none", "free"), ("penalized", "none"), ("penalized", "free"), ("free", "free")]
@@ -93,7 +93,7 @@ def test_one_task_has_the_optimum_of_the_solver_for_one_task():
 
 @pytest.mark.parametrize("modes", [{"bias": "penalized"}, {"bias": "free"}, {"bias": "none", "skip": "penalized"}])
 def test_rotating_permuting_and_repeating_tasks_keeps_the_optimum(modes):
-    X, Y = random_data(8, 2, 3)
+    X, Y = random_data(6, 2, 3)
     rotation = np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))[0]
     value = cr.solve(cr.TrainingProblem(X, Y, 0.2, **modes), tol=TOL).objective
     for other in (Y @ rotation, Y[:, [2, 0, 1]], np.hstack([Y, Y, Y]) / np.sqrt(3)):

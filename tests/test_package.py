@@ -21,7 +21,7 @@ LAYERS = (
     ("losses",),
     ("network", "linear_part", "interpolation", "pricing"),
     ("problem",),
-    ("certificate", "targets"),
+    ("certificate", "targets", "kernel", "width"),
     ("result",),
     ("native",),
     ("backends",),

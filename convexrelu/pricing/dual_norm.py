@@ -17,6 +17,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from convexrelu.arrays import EPS, Array, frozen, row_norms
+from convexrelu.errors import UnsupportedError
 from convexrelu.patterns.arrangement import Arrangement
 from convexrelu.patterns.patterns import Patterns
 from convexrelu.pricing.bound import bound_dual_norm
@@ -61,6 +62,8 @@ def dual_norm_over_patterns(arrangement: Arrangement, patterns: Patterns, nu: Ar
     Cost: one matrix product over all patterns, and a small non-negative least squares problem for each cone whose
     gradient is longer than the maximum itself.
     """
+    if nu.shape[1] > 1:
+        raise UnsupportedError(f"`nu` has {nu.shape[1]} tasks; the bound over given patterns takes one.")
     gradients = (patterns.active * nu[:, 0]) @ arrangement.Z
     signed = np.concatenate([gradients, -gradients])
     radius = bias_radius(arrangement)
