@@ -35,6 +35,8 @@ def width_bound(problem: TrainingProblem, N: Array, rtol: float = 1e-9) -> int:
 
 def narrowed(problem: TrainingProblem, network: Network, allowed: float) -> Network:
     """A network with independent matrices phi_k v_k^T and an objective of at most `allowed`; the given one if not."""
+    if network.n_neurons < 2:
+        return network
     for tolerance in DEPENDENT:
         candidate = _independent(problem, network.balanced(), tolerance)
         candidate = onto_targets(problem, candidate) if problem.is_interpolation else candidate

@@ -41,7 +41,7 @@ def check_optimal(result, problem, tol):
 @pytest.mark.parametrize(("n", "d", "T", "modes"), RANDOM)
 def test_generation_meets_the_exact_program(n, d, T, modes):
     X, Y = random_data(n, d, T)
-    for decay in (0.5, 0.05):
+    for decay in (0.5, 0.05) if T < 5 else (0.3,):
         problem = cr.TrainingProblem(X, Y, decay, **modes)
         result = cr.solve(problem, tol=TOL)
         check_optimal(result, problem, TOL)
@@ -50,7 +50,7 @@ def test_generation_meets_the_exact_program(n, d, T, modes):
 
 
 @given(data(5, 2), st.integers(2, 4), st.data())
-@examples(15)
+@examples(12)
 def test_generation_meets_the_exact_program_on_ties(X, T, draw):
     Y = draw.draw(vectors(len(X) * T)).reshape(len(X), T)
     kinds = [("none", "none"), ("none", "free"), ("penalized", "none"), ("penalized", "free"), ("free", "free")]
@@ -91,7 +91,7 @@ def test_one_task_has_the_optimum_of_the_solver_for_one_task():
     assert found.state.objective == pytest.approx(cr.solve(problem, tol=1e-8).objective, rel=1e-7)
 
 
-@pytest.mark.parametrize("modes", [{"bias": "penalized"}, {"bias": "free"}, {"bias": "none", "skip": "penalized"}])
+@pytest.mark.parametrize("modes", [{"bias": "free"}, {"bias": "none", "skip": "penalized"}])
 def test_rotating_permuting_and_repeating_tasks_keeps_the_optimum(modes):
     X, Y = random_data(6, 2, 3)
     rotation = np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))[0]
@@ -102,7 +102,7 @@ def test_rotating_permuting_and_repeating_tasks_keeps_the_optimum(modes):
 
 
 def test_joint_optimum_lies_between_the_tasks_own():
-    X, Y = random_data(8, 2, 3)
+    X, Y = random_data(6, 2, 2)
     own = [cr.solve(cr.TrainingProblem(X, y, 0.2), tol=TOL).objective for y in Y.T]
     joint = cr.solve(cr.TrainingProblem(X, Y, 0.2), tol=TOL).objective
     assert max(own) * (1 - TOL) <= joint <= sum(own) * (1 + TOL)
@@ -127,14 +127,14 @@ def test_sample_weights_repeat_samples():
 
 
 def test_same_seed_same_network():
-    problem = cr.TrainingProblem(*random_data(10, 2, 3), 0.1)
-    one, other = cr.solve(problem), cr.solve(problem)
+    problem = cr.TrainingProblem(*random_data(6, 2, 2), 0.2)
+    one, other = cr.solve(problem, tol=1e-4), cr.solve(problem, tol=1e-4)
     assert np.array_equal(one.network.hidden, other.network.hidden)
     assert one.objective == other.objective
 
 
 def test_warm_start_and_certify():
-    problem = cr.TrainingProblem(*random_data(10, 2, 3), 0.1)
+    problem = cr.TrainingProblem(*random_data(6, 2, 2), 0.2)
     result = cr.solve(problem)
     assert cr.solve(problem, warm_start=result.network).objective == pytest.approx(result.objective, rel=2e-6)
     certificate = cr.certify(problem, result.network)

@@ -185,22 +185,22 @@ def _choose(mask: BoolArray, new: _Batch, old: _Batch) -> _Batch:
 
 
 def _random_neurons(data: _Data, rng: np.random.Generator, n_random: int) -> Array:
-    """Half Gaussian directions and random combinations of the rows weighted by random outputs, half the best of many.
+    """Half random combinations of the rows weighted by random outputs, half the best of many random directions.
 
-    Basins can be narrow and evaluating is cheap: CANDIDATES directions are drawn for each one kept.
+    The first reach cells that are too narrow to hit. Evaluating is cheap: CANDIDATES directions for each one kept.
     """
     n, k = data.Z.shape
-    gaussian = rng.standard_normal((n_random // 4, k))
-    directions = rng.standard_normal((n_random // 4, data.N.shape[1]))
-    mixed = ((rng.random((n_random // 4, n)) < 0.5) * (directions @ data.N.T)) @ data.Z
-    many = rng.standard_normal((CANDIDATES * (n_random - 2 * (n_random // 4)), k))
+    half = n_random // 2
+    directions = rng.standard_normal((half, data.N.shape[1]))
+    mixed = ((rng.random((half, n)) < 0.5) * (directions @ data.N.T)) @ data.Z
+    many = rng.standard_normal((CANDIDATES * (n_random - half), k))
     t = many @ data.Z.T
     if data.free_bias:
         kink = t[np.arange(len(t)), rng.integers(n, size=len(t))]
         many, t = _shifted(many, t, -kink)
     values = row_norms(np.maximum(t, 0) @ data.N) / row_norms(many[:, : data.p])
     best = np.argsort(-values, kind="stable")[: len(many) // CANDIDATES]
-    return np.vstack([gaussian, mixed, many[best]])
+    return np.vstack([mixed, many[best]])
 
 
 def _start(data: _Data, u: Array, *, keep_bias: bool) -> _Batch:
