@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convexrelu import errors as errors
+    from convexrelu import losses as losses
     from convexrelu.backends import available_backends as available_backends
     from convexrelu.certificate import Certificate as Certificate
     from convexrelu.certify import certify as certify
@@ -68,6 +69,7 @@ __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answ
     "Kernel",
     "Certificate",
     "certify",
+    "losses",
     "errors",
     "__version__",
 ]
@@ -90,8 +92,8 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return import_module("convexrelu.errors")
+    if name in ("errors", "losses"):
+        return import_module(f"convexrelu.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"convexrelu.{_HOME[name]}"), name)

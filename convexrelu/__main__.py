@@ -25,11 +25,13 @@ from convexrelu.errors import ConvexReLUError, InvalidInputError
 
 if TYPE_CHECKING:
     from convexrelu.certificate import Certificate
+    from convexrelu.losses import Loss
     from convexrelu.network import Network
     from convexrelu.problem import TrainingProblem
     from convexrelu.result import Status
 
 MODES = ("none", "penalized", "free")
+LOSS_NAMES = ("squared", "absolute", "huber", "quantile", "logistic", "hinge", "squared_hinge", "softmax")
 INTERRUPTED = 130  # the exit code shells give to Ctrl-C
 DEFAULT_FRACTION = 0.01  # of the weight decay above which the optimal network is empty
 GD_WIDTH, GD_STEPS, GD_SEEDS = 50, 3000, 5
@@ -70,7 +72,7 @@ def _demo(options: argparse.Namespace) -> int:
     data = load_diabetes()
     x, y = data.data[:, [data.feature_names.index("bmi")]], data.target
     X, Y = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()
-    problem = _problem(X, Y, None, {"bias": "penalized"})
+    problem = _problem(X, Y, None, "squared", {"bias": "penalized"})
     print(f"diabetes ({len(X)} patients): disease progression from body mass index, both standardized")
     print(f"weight decay {problem.weight_decay:.6g} ({DEFAULT_FRACTION:g} of the maximum), penalized bias")
     print("\nconvexrelu", flush=True)
@@ -93,14 +95,15 @@ def _fit(options: argparse.Namespace) -> int:
     target = table.column(options.target)
     features = [name for name in table.names if name != target]
     values = table.select([*features, target])
-    scaling = _scaling(values) if options.standardize else None
-    problem = _problem(*_split(values, scaling), options.weight_decay, _modes(options))
+    scaling = _scaling(values, _loss(options.loss)) if options.standardize else None
+    problem = _problem(*_split(values, scaling), options.weight_decay, _loss(options.loss), _modes(options))
     result = cr.solve(problem, **_given(options, "patterns", "backend", "tol", "time_limit"))
     _print_data(problem, target)
     _print_certificate(result.certificate, result.network)
     _print_rows({"status": f"{result.status.name}: {result.status.advice}", "patterns": len(result.patterns)})
     if options.out is not None:
         about = {"features": features, "target": target, "scaling": scaling, "weight_decay": problem.weight_decay}
+        about["loss"] = options.loss
         about |= {name: getattr(problem, name) for name in ("bias", "output_bias", "skip")}
         replace(result.network, metadata=about).save(options.out)
         _print_rows({"saved": options.out})
@@ -120,7 +123,8 @@ def _certify(options: argparse.Namespace) -> int:
     if lam is None:
         raise InvalidInputError(f"{options.network} does not record its weight decay; write `--weight-decay LAM`.")
     modes = {name: about[name] for name in ("bias", "output_bias", "skip") if name in about} | _modes(options)
-    problem = cr.TrainingProblem(X, y, weight_decay=lam, **modes)
+    loss = _loss(options.loss or about.get("loss", "squared"))
+    problem = cr.TrainingProblem(X, y, weight_decay=lam, loss=loss, **modes)
     certificate = cr.certify(problem, network, **_given(options, "tol", "time_limit"))
     _print_data(problem, target)
     _print_certificate(certificate, network)
@@ -241,10 +245,29 @@ def _number(path: str, line: int, name: str, cell: str) -> float:
     return value
 
 
-def _scaling(values: Array) -> dict[str, list[float]]:
-    """Mean and standard deviation (1 for a constant column) of each column."""
-    spread = np.where(np.ptp(values, axis=0) > 0, values.std(axis=0), 1.0)
-    return {"center": values.mean(axis=0).tolist(), "scale": spread.tolist()}
+def _scaling(values: Array, loss: Loss) -> dict[str, list[float]]:
+    """Mean and standard deviation (1 for a constant column) of each column; labels, the last one, stay as they are."""
+    center, spread = values.mean(axis=0), np.where(np.ptp(values, axis=0) > 0, values.std(axis=0), 1.0)
+    if loss.is_classification:
+        center[-1], spread[-1] = 0.0, 1.0
+    return {"center": center.tolist(), "scale": spread.tolist()}
+
+
+def _loss(text: str) -> Loss:
+    """The loss of a name, or of a name and its parameter: `quantile:0.9`, `huber:0.5`."""
+    from convexrelu.losses import HuberLoss, QuantileLoss, get_loss
+
+    name, colon, parameter = text.partition(":")
+    if not colon:
+        return get_loss(name)
+    kinds = {"quantile": QuantileLoss, "huber": HuberLoss}
+    try:
+        return kinds[name](float(parameter))
+    except (KeyError, ValueError) as error:
+        if isinstance(error, InvalidInputError):
+            raise
+        message = f"`--loss {text}`: only quantile and huber take a parameter, a number: `quantile:0.9`, `huber:0.5`."
+        raise InvalidInputError(message) from None
 
 
 def _split(values: Array, scaling: dict[str, list[float]] | None) -> tuple[Array, Array]:
@@ -254,10 +277,10 @@ def _split(values: Array, scaling: dict[str, list[float]] | None) -> tuple[Array
     return values[:, :-1], values[:, -1]
 
 
-def _problem(X: Array, y: Array, lam: float | None, modes: dict[str, str]) -> TrainingProblem:
+def _problem(X: Array, y: Array, lam: float | None, loss: str | Loss, modes: dict[str, str]) -> TrainingProblem:
     import convexrelu as cr
 
-    problem = cr.TrainingProblem(X, y, weight_decay=1.0 if lam is None else lam, **modes)
+    problem = cr.TrainingProblem(X, y, weight_decay=1.0 if lam is None else lam, loss=loss, **modes)
     if lam is not None:
         return problem
     # A largest useful value of zero means that the targets need no neuron: any weight decay will do.
@@ -339,6 +362,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     fit.add_argument("--backend", metavar="NAME", help="solver of the convex program (see the command info)")
     fit.add_argument("--standardize", action="store_true", help="zero mean, unit variance for every column used")
+    fit.set_defaults(loss="squared")
     fit.add_argument("--out", metavar="NET.npz", help="save the network, with what `certify` needs to know")
 
     certify = commands.add_parser("certify", help="prove how far a saved network is from the global optimum")
@@ -356,6 +380,11 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         "data", metavar="DATA.csv", help="numbers under a header line; every column but the target is a feature"
     )
     parser.add_argument("--target", required=True, metavar="COL", help="its name or number (from 0; -1 is the last)")
+    parser.add_argument(
+        "--loss",
+        metavar="LOSS",
+        help=f"{', '.join(LOSS_NAMES)}; quantile:0.9, huber:0.5 set a parameter (default: squared; certify: as saved)",
+    )
     decay = f"fit: {DEFAULT_FRACTION:g} of the largest useful one; certify: as saved"
     parser.add_argument("--weight-decay", type=float, metavar="LAM", help=f"default: {decay}")
     for name in ("--bias", "--output-bias", "--skip"):

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from convexrelu.arrays import EPS, Array
+from convexrelu.arrays import Array
 from convexrelu.backends import Backend
 from convexrelu.backends.native import Progress
 from convexrelu.backends.native import generate as native_generate
@@ -38,12 +38,16 @@ PROOF_SHARE = 0.5
 LAST_BOXES = 2_000
 # Correlations are searched for with this relative accuracy at best; below it rounding shows.
 FINEST = 1e-10
+# A missing neuron whose addition lowers the objective by less than this share of the tolerance was not taken up.
+STALLED = 0.01
 # How often an interpolation program without a solution gets four times the patterns.
 SAMPLING_ROUNDS = 5
 
 
 class Method(Protocol):
-    """A way to solve the program over generated patterns."""
+    """A way to solve the program over generated patterns; `stuck` says that its last run ended without success."""
+
+    stuck: bool
 
     def run(self, start: Solution | None, extra: Array | None) -> Solution:
         """Go on from `start`, add the neuron `extra` (k,) of cost one, improve until the search finds none missing."""
@@ -76,11 +80,15 @@ def generate(
     while True:
         solution = method.run(start, extra)
         monitor.lap("generate")
-        nu = problem.feasible_direction(solution.dual)
+        other = next(methods, None) if method.stuck and not monitor.should_stop() else None
+        if other is not None:
+            start, extra, method = solution, None, other
+            continue
+        nu = problem.feasible_direction(solution.dual, solution.penalized)
         norm = _prove(problem, nu, solution.neurons, threshold, monitor, max_boxes)
         monitor.lap("proof")
         missing = norm.lower > threshold
-        stalled = not program_value(problem, solution) < value * (1 - EPS)
+        stalled = not program_value(problem, solution) < value * (1 - STALLED * tol)
         following = next(methods, None) if missing and stalled else method
         if not missing or following is None or monitor.should_stop():
             if missing:
@@ -115,6 +123,7 @@ class NativeMethod:
         self.problem, self.tol, self.monitor = problem, max(PROGRAM_SHARE * tol, FINEST), monitor
         self.rng = np.random.default_rng(seed)
         self.reduced = reduced_problem(problem)
+        self.stuck = False
         self.iterate: Iterate | None = None if warm_start is None else iterate_of(problem, warm_start)
 
     def run(self, start: Solution | None, extra: Array | None) -> Solution:
@@ -129,6 +138,7 @@ class NativeMethod:
             callback=self._report,
         )
         self.monitor.interrupted |= found.interrupted
+        self.stuck = not found.converged
         self.iterate = found.iterate
         return solution_of(self.problem, found.iterate, found.nu)
 
@@ -164,6 +174,7 @@ class ConicMethod:
         if warm_start is not None:
             weights = warm_start.hidden, warm_start.hidden_bias
         self.patterns = neuron_patterns(arrangement, arrangement.from_weights(*weights))
+        self.stuck = False
 
     def run(self, start: Solution | None, extra: Array | None) -> Solution:
         """See `Method`."""
@@ -212,7 +223,7 @@ class ConicMethod:
 
     def _missing(self, solution: Solution) -> Patterns:
         """Patterns of the neurons that a search finds above the penalty."""
-        arrangement, nu = self.problem.arrangement, self.problem.feasible_direction(solution.dual)
+        arrangement, nu = self.problem.arrangement, self.problem.feasible_direction(solution.dual, solution.penalized)
         cost = arrangement.cost(solution.neurons)
         found = find_neurons(
             arrangement.Z,

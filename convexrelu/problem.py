@@ -13,15 +13,18 @@ Theorem 1 and its appendix, for bias, skip and output bias by the same argument)
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from convexrelu.arrays import EPS, Array, frozen, row_norms
+from convexrelu.dual_domain import DualDomain
 from convexrelu.errors import InvalidInputError
 from convexrelu.interpolation import check_interpolable
+from convexrelu.linear_fit import LinearFit, fit_linear
 from convexrelu.linear_part import LinearPart, linear_part
-from convexrelu.losses import ExactFit, Loss, get_loss
+from convexrelu.losses import DataLoss, ExactFit, Loss, SquaredLoss, get_loss
 from convexrelu.network import Network
 from convexrelu.patterns.arrangement import Arrangement, arrange
 from convexrelu.pricing.dual_norm import DualNorm, best_neuron
@@ -38,17 +41,21 @@ class TrainingProblem:
         sum_i sample_weight_i loss(f(x_i), y_i) + (weight_decay / 2) (sum of squares of the penalised weights)
         f(x) = sum_j v_j relu(w_j . x + b_j) + A x + c
 
-    with the squared loss 1/2 (f - y)^2 summed over samples and tasks. The width is not limited.
+    summed over samples and tasks. The width is not limited.
 
     Parameters
     ----------
     X : array (n, d)
         Data, one sample per row.
     Y : array (n,) or (n, T)
-        Targets of one or several tasks.
+        Targets of one or several tasks: numbers; labels -1 and 1, or 0 and 1 (0 is stored as -1), for the losses
+        "logistic", "hinge" and "squared_hinge"; for "softmax" the classes 0, ..., C - 1 as (n,), or one-hot rows.
     weight_decay : float > 0, default 1.0
         PyTorch's `weight_decay` for a summed loss with a factor 1/2 (see `from_torch` for others).
-    loss : {"squared"} or Loss, default "squared"
+    loss : str or Loss, default "squared"
+        "squared" (f - y)^2 / 2, "absolute" |f - y|, "huber" (PyTorch's), "quantile" (pinball), "logistic"
+        log(1 + exp(-y f)), "hinge" (1 - y f)_+, "squared_hinge" (1 - y f)_+^2 / 2, "softmax" (cross-entropy), or an
+        object from `convexrelu.losses`, such as `QuantileLoss(0.9)` or `HuberLoss(delta=0.1)`, or one of your own.
     bias : {"none", "penalized", "free"}, default "penalized"
         Hidden biases b_j: absent, penalised like weights, or unpenalised.
     output_bias : {"none", "penalized", "free"} or None
@@ -61,7 +68,8 @@ class TrainingProblem:
     Raises
     ------
     InvalidInputError
-        For data or options that cannot be used; the message names the argument.
+        For data or options that cannot be used; the message names the argument. Labels that the unpenalised part of
+        the network alone separates are refused: no network is best (logistic, softmax), or none is needed (hinge).
 
     Examples
     --------
@@ -126,34 +134,54 @@ class TrainingProblem:
         Y: Any,
         weight_decay: float,
         *,
+        loss: str | Loss = "squared",
         reduction: str = "mean",
         output_bias: str = "penalized",
         **options: Any,
     ) -> TrainingProblem:
-        """The problem that `torch.nn.MSELoss(reduction)` and an optimiser's coupled `weight_decay` pose.
+        """The problem that a loss of `torch.nn` and an optimiser's coupled `weight_decay` pose.
 
-        PyTorch minimises mean or sum of (f - y)^2 plus (weight_decay / 2) |all parameters|^2; this objective is that
-        one times n T / 2 (mean) or 1/2 (sum). Its default architecture, Sequential(Linear, ReLU, Linear), penalises
-        both biases. AdamW's decoupled decay is not this objective. Other options are those of `TrainingProblem`.
+        PyTorch minimises the mean or sum of a loss plus (weight_decay / 2) |all parameters|^2; this objective is that
+        one times a factor, and so is its weight decay:
+
+        =================================  ================  ============  ==========
+        `torch.nn`                         `loss`            mean          sum
+        =================================  ================  ============  ==========
+        MSELoss, (f - y)^2                 "squared"         n T / 2       1/2
+        L1Loss, HuberLoss, any other       by name           n T           1
+        BCEWithLogitsLoss, targets 0, 1    "logistic"        n T           1
+        CrossEntropyLoss, classes          "softmax"         n             1
+        =================================  ================  ============  ==========
+
+        The default architecture, Sequential(Linear, ReLU, Linear), penalises both biases. AdamW's decoupled decay is
+        not this objective. Other options are those of `TrainingProblem`.
         """
         decay = check_number(weight_decay, "weight_decay", above=0.0)
         check_choice(reduction, "reduction", ("mean", "sum"))
         data = check_matrix(X, "X")
         targets = check_targets(Y, len(data))
-        factor = targets.size / 2 if reduction == "mean" else 0.5
-        return cls(data, targets, decay * factor, output_bias=output_bias, **options)
+        kind = get_loss(loss)
+        factor = 0.5 if isinstance(kind, SquaredLoss) else 1.0
+        if reduction == "mean":
+            factor *= len(targets) if kind.couples_tasks else targets.size
+        return cls(data, targets, decay * factor, kind, output_bias=output_bias, **options)
 
     @classmethod
-    def from_sklearn(cls, X: Any, Y: Any, alpha: float, **options: Any) -> TrainingProblem:
-        """The problem that `sklearn.neural_network.MLPRegressor(alpha=alpha)` with one hidden ReLU layer poses.
+    def from_sklearn(
+        cls, X: Any, Y: Any, alpha: float, *, loss: str | Loss = "squared", **options: Any
+    ) -> TrainingProblem:
+        """The problem that `MLPRegressor` or `MLPClassifier(alpha=alpha)` with one hidden ReLU layer poses.
 
-        scikit-learn minimises half the mean of (f - y)^2 over samples and tasks plus alpha / (2 n) |coefficients|^2
-        with free intercepts; this objective is that one times n T, so the weight decay is alpha T.
+        For regression scikit-learn minimises half the mean of (f - y)^2 over samples and tasks plus alpha / (2 n)
+        |coefficients|^2 with free intercepts; this objective is that one times n T, so the weight decay is alpha T.
+        For classification, loss="logistic" (two classes) or "softmax", it is the mean over samples, and alpha.
         """
         decay = check_number(alpha, "alpha", above=0.0)
         data = check_matrix(X, "X")
         targets = check_targets(Y, len(data))
-        return cls(data, targets, decay * targets.shape[1], **{"bias": "free", "output_bias": "free", **options})
+        kind = get_loss(loss)
+        factor = 1 if kind.is_classification else targets.shape[1]
+        return cls(data, targets, decay * factor, kind, **{"bias": "free", "output_bias": "free", **options})
 
     def _set(
         self, X: Any, Y: Any, loss: Loss, bias: str, output_bias: str | None, skip: str, sample_weight: Any
@@ -167,6 +195,30 @@ class TrainingProblem:
         self.output_bias = _output_bias(output_bias, bias, skip)
         self.arrangement = arrange(self.X, self.bias)  # type: ignore[arg-type]
         self.linear = linear_part(self.X, self.output_bias, self.skip)
+        self._check_attained()
+
+    def _check_attained(self) -> None:
+        """Refuse labels that the unpenalised part alone separates: no network is best, or none is needed."""
+        if not self.loss.is_classification or not self.dual_domain.n_separated:
+            return
+        n, separated = int((self.sample_weight > 0).sum()), self.dual_domain.n_separated
+        if self.loss.reaches_zero and separated < n:
+            return
+        labels = np.unique(self.Y[self.sample_weight > 0], axis=0)
+        what = f"labels of {separated} of {n} samples in `Y` can be met by an unpenalised linear model at no cost"
+        if len(labels) == 1:
+            what = "labels in `Y` are all equal"
+        elif self.loss.couples_tasks and not labels.any(axis=0).all():
+            what = f"classes in `Y` do not include {np.flatnonzero(~labels.any(axis=0)).tolist()}"
+        part = "skip" if self.skip == "free" else "output bias"
+        end = (
+            "is zero without any neuron"
+            if self.loss.reaches_zero
+            else "falls for ever as that grows, and no network is best"
+        )
+        raise InvalidInputError(
+            f"the {what}, so the {self.loss.name} loss with a free {part} {end}; penalise the {part}, or leave it out."
+        )
 
     def __repr__(self) -> str:
         (n, d), T = self.X.shape, self.Y.shape[1]
@@ -195,7 +247,9 @@ class TrainingProblem:
         """Objectives below this are rounding: EPS times that of predicting zero, or of one neuron as large as Y."""
         if self.is_interpolation:
             return EPS * float(np.abs(self.Y).max() / max(row_norms(self.arrangement.Z).max(initial=0.0), SMALLEST))
-        return EPS * self.loss.value(np.zeros_like(self.Y), self.Y, self.sample_weight)
+        # Without a parabola at its minimum a loss is as large as the rounding of the predictions.
+        rounding = math.sqrt(EPS) if self.loss.is_shift_invariant and not self.loss.is_smooth else EPS
+        return rounding * self.loss.value(np.zeros_like(self.Y), self.Y, self.sample_weight)
 
     # -- primal ---------------------------------------------------------------------------------------------------
 
@@ -250,28 +304,35 @@ class TrainingProblem:
         """Dual objective and a bound on its rounding error."""
         value, error = self.loss.dual_value(nu, self.Y, self.sample_weight)
         Qp = self.linear.penalized
-        size = float(np.sum((np.abs(Qp).T @ np.abs(nu)) ** 2)) / (2 * self.penalty)
-        square = float(np.sum((Qp.T @ nu) ** 2)) / (2 * self.penalty)
-        return value - square, error + (2 * len(nu) + 8) * EPS * size + 2 * EPS * abs(value)
+        if not Qp.shape[1]:
+            return value, error
+        slopes = np.abs(Qp.T @ nu)
+        square = float(np.sum(slopes**2)) / (2 * self.penalty)
+        # Rounding of Qp itself (a d-term sum for each entry) and of the n-term sums, entry by entry; then of the squares.
+        off = (len(nu) + self.X.shape[1] + 8) * EPS * (row_norms(Qp) @ np.abs(nu))
+        squares_off = float(np.sum((2 * slopes + off) * off)) / (2 * self.penalty)
+        return value - square, error + squares_off + (slopes.size + 8) * EPS * square + 2 * EPS * abs(value)
 
-    def feasible_direction(self, nu: Array) -> Array:
-        """The part of nu (n, T) that is orthogonal to the free columns; exact zeros where the sample weight is zero."""
-        heavy = self.sample_weight > 0
-        nu = np.where(heavy[:, None], nu, 0.0)
-        Q = self._free_basis()
-        # Twice is enough for full orthogonality (Parlett, The Symmetric Eigenvalue Problem, Section 6.9).
-        for _ in range(2):
-            nu = nu - Q @ (Q.T @ nu)
-        return np.where(heavy[:, None], nu, 0.0)
+    def feasible_direction(self, nu: Array, penalized: Array | None = None) -> Array:
+        """A dual variable near nu (n, T), in the domain of the loss and orthogonal to the free columns.
 
-    def _free_basis(self) -> Array:
-        """Orthonormal basis of the free columns on the samples of positive weight, zero elsewhere."""
-        heavy = (self.sample_weight > 0)[:, None]
-        free = np.where(heavy, self.linear.free, 0.0)
-        # Their coefficients cost nothing, so a column in small units counts like any other.
-        size = np.abs(free).max(axis=0)
-        U, singular, _ = np.linalg.svd(free[:, size > 0] / size[size > 0], full_matrices=False)
-        return U[:, singular > len(free) * EPS * singular.max(initial=0.0)]
+        For losses of f - y it is the part of nu that is orthogonal; exact zeros where the sample weight is zero. Given
+        the coefficients beta (q', T) of the penalised columns nu is first moved until Qp^T nu = lam beta, as it is at
+        an optimum: in the bound, errors of a solver are multiplied by the squares of these columns.
+        """
+        if penalized is not None and penalized.size:
+            domain = self.dual_domain
+            P = np.where(domain.used[:, None], self.linear.penalized, 0.0)
+            P = P - domain.basis @ (domain.basis.T @ P)
+            size = np.maximum(np.linalg.norm(P, axis=0), SMALLEST)[:, None]
+            excess = self.linear.penalized.T @ nu - self.penalty * penalized
+            nu = nu - np.linalg.lstsq(P.T / size, excess / size, rcond=None)[0]
+        return self.dual_domain.nearest(nu)
+
+    @cached_property
+    def dual_domain(self) -> DualDomain:
+        """Where dual variables may lie, the bound on their dual norm apart."""
+        return DualDomain(self.loss, self.Y, self.sample_weight, self.linear.free)
 
     def lower_bound(self, nu: Array, norm: DualNorm) -> tuple[float, Array]:
         """A proven lower bound on the objective of every network the bound `norm` on tau(nu) speaks of.
@@ -307,15 +368,13 @@ class TrainingProblem:
         """Bound on <nu, Qf beta> over networks no worse than `objective`, with nu orthogonal to Qf up to rounding."""
         if not self.linear.free.shape[1] or not nu.any():
             return 0.0
-        Q = self._free_basis()
-        residue = float(np.linalg.norm(Q.T @ nu)) + 4 * (len(nu) + 4) * EPS * float(np.linalg.norm(nu))
         Z, p = self.arrangement.Z, self.arrangement.n_penalized
         # An anchored neuron of cost one: |relu(Z u)| <= |Z[:, :p]|_F + sqrt(n) max_i |Z[i, :p]|.
         features = 2 * math.sqrt(len(Z)) * float(row_norms(Z[:, :p]).max(initial=0.0))
         hidden = features * objective / self.penalty
         linear = float(np.linalg.norm(self.linear.penalized)) * math.sqrt(2 * abs(objective) / self.penalty)
-        fit = self.loss.fit_radius(objective, self.Y, self.sample_weight)
-        return residue * (fit + hidden + linear)
+        fit = self.dual_domain.fit_radius(objective, hidden + linear)
+        return self.dual_domain.leak(nu) * (fit + hidden + linear)
 
     # -- weight decay ---------------------------------------------------------------------------------------------
 
@@ -347,37 +406,33 @@ class TrainingProblem:
         return lam
 
     def _linear_residual(self, lam: float) -> Array:
-        """Residual weight * (y - f) of the best network without neurons at weight decay `lam`."""
-        free, penalized = self.linear_coefficients(lam)
-        fit = self.linear.free @ free + self.linear.penalized @ penalized
-        return self.feasible_direction(self.sample_weight[:, None] * (self.Y - fit))
+        """Dual variable of the best network without neurons at weight decay `lam`."""
+        return self.feasible_direction(self._linear_fit(lam).nu)
 
     def linear_coefficients(self, lam: float) -> tuple[Array, Array]:
         """Coefficients (q, T), (q', T) of the best skip and output bias without neurons at weight decay `lam`.
 
-        Weighted least squares with a ridge `lam` on the penalised columns (infinite: without them; zero, for
-        interpolation: only for what the free columns leave).
+        The penalised columns have a ridge `lam` (infinite: they are left out; zero, for interpolation: they take only
+        what the free columns leave).
         """
-        Qf, Qp = self.linear.free, self.linear.penalized
         if lam == 0:
             return self._interpolating_coefficients()
-        T, q, used = self.Y.shape[1], Qf.shape[1], Qp.shape[1] if math.isfinite(lam) else 0
-        root = np.sqrt(self.sample_weight)[:, None]
-        ridge = math.sqrt(lam) * np.eye(used) if used else np.zeros((0, 0))
-        A = np.vstack([root * np.hstack([Qf, Qp[:, :used]]), np.hstack([np.zeros((used, q)), ridge])])
-        B = np.vstack([root * self.Y, np.zeros((used, T))])
-        # lstsq judges rank by the largest column; scaled columns are all alike.
-        size = np.linalg.norm(A, axis=0)
-        size[size == 0] = 1.0
-        coefficients = np.linalg.lstsq(A / size, B, rcond=None)[0] / size[:, None]
-        penalized = np.zeros((Qp.shape[1], T))
-        penalized[:used] = coefficients[q:]
-        return coefficients[:q], penalized
+        beta, q = self._linear_fit(lam).beta, self.linear.free.shape[1]
+        penalized = np.zeros((self.linear.penalized.shape[1], self.Y.shape[1]))
+        penalized[: len(beta) - q] = beta[q:]
+        return beta[:q], penalized
+
+    def _linear_fit(self, lam: float) -> LinearFit:
+        """Fit of the free columns and, with a ridge `lam` unless it is infinite, of the penalised ones."""
+        Qf, Qp = self.linear.free, self.linear.penalized
+        used = Qp.shape[1] if math.isfinite(lam) else 0
+        ridge = np.concatenate([np.zeros(Qf.shape[1]), np.full(used, lam if used else 0.0)])
+        return fit_linear(DataLoss(self.loss, self.Y, self.sample_weight), np.hstack([Qf, Qp[:, :used]]), ridge)
 
     def _interpolating_coefficients(self) -> tuple[Array, Array]:
         """Free coefficients first; penalised ones of least norm for the rest, unless that is rounding."""
         Qf, Qp = self.linear.free, self.linear.penalized
-        basis = self._free_basis()
+        basis = self.dual_domain.basis
         rest = self.Y - basis @ (basis.T @ self.Y)
         rest[np.abs(rest) <= 64 * len(rest) * EPS * np.abs(self.Y).max()] = 0.0
         penalized = np.asarray(np.linalg.lstsq(Qp - basis @ (basis.T @ Qp), rest, rcond=None)[0], dtype=float)

@@ -29,6 +29,7 @@ from convexrelu.backends.backend import Backend
 from convexrelu.backends.conic import ConicProgram, ConicSolution, ConicStatus
 from convexrelu.backends.scaling import Scaling
 from convexrelu.errors import UnsupportedError
+from convexrelu.linear_fit import least_squares
 from convexrelu.losses import LossCone
 from convexrelu.patterns.enumeration import equilibration
 from convexrelu.patterns.patterns import Patterns
@@ -160,9 +161,10 @@ class Program:
     @cached_property
     def _shift(self) -> Array:
         """Coefficients (q, 1) of the free columns fitted to the targets: solvers see what is left, around zero."""
+        Q = self.problem.linear.free
         if not self.problem.loss.is_shift_invariant:
-            return np.zeros((self.problem.linear.free.shape[1], 1))
-        return self.problem.linear_coefficients(math.inf)[0]
+            return np.zeros((Q.shape[1], 1))
+        return least_squares(Q, self.problem.Y, self.problem.sample_weight, np.zeros(Q.shape[1]))
 
     @cached_property
     def _targets(self) -> Array:

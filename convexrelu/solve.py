@@ -175,7 +175,7 @@ def _solved_over(
         solution = program.solve(solver, accuracy, options, verbose, monitor.seconds_left)
         monitor.lap("backend")
         network = network_of(problem, solution, tol)
-        proof = _certify_over(problem, patterns, network, solution.dual)
+        proof = _certify_over(problem, patterns, network, solution.dual, solution.penalized)
         if proof.gap > tol:
             # The network's own residual is the better dual variable where the solver's is poor, as above the largest
             # weight decay that needs neurons.
@@ -187,8 +187,10 @@ def _solved_over(
     return Result(network, proof, judge(proof, tol, monitor), solution, problem, patterns, monitor.laps)
 
 
-def _certify_over(problem: TrainingProblem, patterns: Patterns, network: Network, dual: Array) -> Certificate:
-    nu = problem.feasible_direction(dual)
+def _certify_over(
+    problem: TrainingProblem, patterns: Patterns, network: Network, dual: Array, penalized: Array | None = None
+) -> Certificate:
+    nu = problem.feasible_direction(dual, penalized)
     return certificate(problem, network, nu, dual_norm_over_patterns(problem.arrangement, patterns, nu))
 
 

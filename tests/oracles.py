@@ -61,10 +61,34 @@ def count_in_general_position(n, r):
 # -- the convex program -----------------------------------------------------------------------------------------------
 
 
+# Losses as cvxpy says them, of predictions f and targets y (labels -1 and 1 for the last three).
+LOSSES = {
+    "squared": lambda f, y: 0.5 * cp.square(f - y),
+    "absolute": lambda f, y: cp.abs(f - y),
+    "huber": lambda f, y: 0.5 * cp.huber(f - y, 1.0),
+    "quantile": lambda f, y: cp.maximum(0.5 * (y - f), 0.5 * (f - y)),
+    "logistic": lambda f, y: cp.logistic(-cp.multiply(y, f)),
+    "hinge": lambda f, y: cp.pos(1 - cp.multiply(y, f)),
+    "squared_hinge": lambda f, y: 0.5 * cp.square(cp.pos(1 - cp.multiply(y, f))),
+}
+
+
 def convex_value(
-    X, y, weight_decay, *, bias="penalized", output_bias="none", skip="none", sample_weight=None, patterns=None
+    X,
+    y,
+    weight_decay,
+    *,
+    bias="penalized",
+    output_bias="none",
+    skip="none",
+    sample_weight=None,
+    patterns=None,
+    loss="squared",
 ):
-    """Optimal value of the program of theory A.1 by cvxpy and Clarabel; `weight_decay=None` is interpolation."""
+    """Optimal value of the program of theory A.1 by cvxpy and Clarabel; `weight_decay=None` is interpolation.
+
+    `loss` is a name or a function of predictions and targets like those of LOSSES.
+    """
     X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
     A = hidden_data(X, bias)
     D = exact_patterns(A) if patterns is None else np.asarray(patterns)
@@ -88,7 +112,7 @@ def convex_value(
         constraints.append(fit == y)
     else:
         weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-        cost = cost + 0.5 * cp.sum_squares(cp.multiply(np.sqrt(weight), fit - y))
+        cost = cost + weight @ LOSSES.get(loss, loss)(fit, y)
     return _minimum(cp.Problem(cp.Minimize(cost), constraints))
 
 
@@ -106,17 +130,33 @@ def _minimum(program):
 # -- gradient descent -------------------------------------------------------------------------------------------------
 
 
-def raw_objective(parts, X, y, weight_decay, bias, output_bias, skip, weight):
+def _sigmoid(t):
+    return np.exp(-np.logaddexp(0.0, -t))
+
+
+# Values and slopes of the losses of LOSSES, sample by sample.
+SLOPES = {
+    "squared": lambda f, y: (0.5 * (f - y) ** 2, f - y),
+    "absolute": lambda f, y: (np.abs(f - y), np.sign(f - y)),
+    "huber": lambda f, y: (np.where(abs(f - y) < 1, 0.5 * (f - y) ** 2, abs(f - y) - 0.5), np.clip(f - y, -1, 1)),
+    "quantile": lambda f, y: (0.5 * np.abs(f - y), 0.5 * np.sign(f - y)),
+    "logistic": lambda f, y: (np.logaddexp(0.0, -y * f), -y * _sigmoid(-y * f)),
+    "hinge": lambda f, y: (np.maximum(1 - y * f, 0.0), np.where(y * f < 1, -y, 0.0)),
+    "squared_hinge": lambda f, y: (0.5 * np.maximum(1 - y * f, 0.0) ** 2, -y * np.maximum(1 - y * f, 0.0)),
+}
+
+
+def raw_objective(parts, X, y, weight_decay, bias, output_bias, skip, weight, loss="squared"):
     """The objective of design.md for weights (hidden, hidden_bias, output, A, c), and its gradient, written out."""
     W, b, v, A, c = parts
     pre = X @ W.T + b
     features = np.maximum(pre, 0.0)
-    residual = features @ v + X @ A + c - y
-    g = weight * residual
+    losses, slopes = SLOPES[loss](features @ v + X @ A + c, y)
+    g = weight * slopes
     back = g[:, None] * v * (pre > 0)
     kinds = ("penalized", bias, "penalized", skip, output_bias)
     gradients = [back.T @ X, back.sum(axis=0), features.T @ g, X.T @ g, np.array(g.sum())]
-    value = 0.5 * weight @ residual**2
+    value = weight @ losses
     for i, (kind, part) in enumerate(zip(kinds, parts, strict=True)):
         if kind == "penalized":
             value += 0.5 * weight_decay * np.sum(np.square(part))
@@ -137,11 +177,12 @@ def gradient_descent(
     sample_weight=None,
     widths=(4, 12),
     seeds=3,
+    loss="squared",
 ):
     """The best of several L-BFGS runs on the non-convex objective: an upper bound on the optimum, nothing more."""
     X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
     weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-    modes = (X, y, weight_decay, bias, output_bias, skip, weight)
+    modes = (X, y, weight_decay, bias, output_bias, skip, weight, loss)
     runs = [_descend(modes, width, seed) for width, seed in itertools.product(widths, range(seeds))]
     return min(runs)
 

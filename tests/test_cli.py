@@ -72,6 +72,35 @@ def test_certify_repeats_what_fit_said(data, tmp_path, capsys, flags):
     assert float(field(certified, "gap")) <= 1e-3
 
 
+@pytest.mark.parametrize(
+    "loss", ["absolute", "huber", "huber:0.5", "quantile:0.9", "logistic", "hinge", "squared_hinge"]
+)
+def test_every_loss_is_fitted_and_certified(tmp_path, capsys, loss):
+    path, net = tmp_path / "data.csv", str(tmp_path / "net.npz")
+    path.write_text("x,y\n" + "\n".join(f"{i},{int(i in (3, 4, 5))}" for i in range(9)) + "\n", encoding="utf-8")
+    assert main(["fit", str(path), "--target", "y", "--loss", loss, "--standardize", "--out", net]) == 0
+    fitted = capsys.readouterr().out
+    assert field(fitted, "status") == "OPTIMAL:"
+    assert main(["certify", net, str(path), "--target", "y"]) == 0
+    certified = capsys.readouterr().out
+    assert float(field(certified, "objective")) == pytest.approx(float(field(fitted, "objective")), rel=1e-9)
+    assert float(field(certified, "gap")) <= 1e-3
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ("mse", "`loss` must be one of 'absolute', "),
+        ("hinge:2", "only quantile and huber take a parameter"),
+        ("quantile:high", "only quantile and huber take a parameter, a number"),
+        ("quantile:2", "`quantile` must lie between 0 and 1"),
+        ("logistic", "`Y` must hold the labels -1 and 1, or 0 and 1"),
+    ],
+)
+def test_losses_that_cannot_be_used(data, capsys, loss, message):
+    assert message in fails(capsys, "fit", data, "--target", "height", "--loss", loss)
+
+
 def test_weight_decay_is_the_problems(data, capsys):
     assert main(["fit", data, "--target", "height", "--weight-decay", "0.5", "--patterns", "enumerate"]) == 0
     X, y = np.split(np.loadtxt(data, delimiter=",", skiprows=1), [2], axis=1)

@@ -1,5 +1,6 @@
 """Losses against their definitions: values, gradients, conjugates, cone forms."""
 
+import decimal
 import math
 from fractions import Fraction
 
@@ -11,7 +12,20 @@ from hypothesis import strategies as st
 from strategies import examples, vectors
 
 from convexrelu.errors import InvalidInputError
-from convexrelu.losses import ExactFit, Loss, SquaredLoss, get_loss
+from convexrelu.losses import (
+    AbsoluteLoss,
+    ExactFit,
+    HingeLoss,
+    HuberLoss,
+    LogisticLoss,
+    Loss,
+    QuantileLoss,
+    SoftmaxLoss,
+    SquaredHingeLoss,
+    SquaredLoss,
+    get_loss,
+)
+from convexrelu.testing import check_loss
 
 ONE = np.ones(1)
 
@@ -125,15 +139,181 @@ def test_the_best_scale_without_curvature():
     assert SquaredLoss().best_scale(columns(-1), 0.0, columns(2), ONE, 7.0) == 0.0
 
 
-class Halved(SquaredLoss):
+class Searched(SquaredLoss):
     """A loss that keeps the defaults of the interface."""
 
     best_scale = Loss.best_scale
 
 
-def test_the_default_scale_only_shrinks():
-    assert Halved().best_scale(columns(1), 0.0, columns(2), ONE, 7.0) == 1.0
-    assert Halved().best_scale(columns(1), 0.0, columns(2), ONE, 0.5) == 0.5
+def test_the_default_scale_is_searched_for():
+    # The search stops within 1e-9 of the range, or 1e-8 (relative) of the best.
+    assert Searched().best_scale(columns(1), 0.0, columns(2), ONE, 7.0) == pytest.approx(2.0, abs=1e-7)
+    assert Searched().best_scale(columns(1), 0.0, columns(2), ONE, 0.5) == 0.5
+    assert Searched().best_scale(columns(0), 0.0, columns(2), ONE, 7.0) == 1.0
+
+
+# -- the others -------------------------------------------------------------------------------------------------------
+
+OTHERS = ("absolute", "huber", "quantile", "logistic", "hinge", "squared_hinge", "softmax")
+BINARY = ("logistic", "hinge", "squared_hinge")
+
+
+def some_targets(name, rng, n=6):
+    if name == "softmax":
+        return get_loss(name).targets(columns(0, 1, 2, *rng.integers(0, 3, n - 3)))
+    return rng.choice([-1.0, 1.0], (n, 1)) if name in BINARY else rng.standard_normal((n, 1))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("seed", range(3))
+def test_losses_keep_the_promises_of_the_interface(name, seed):
+    check_loss(get_loss(name), some_targets(name, np.random.default_rng(seed)), random_state=seed)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [HuberLoss(0.3), QuantileLoss(0.1), LogisticLoss(), HingeLoss(), AbsoluteLoss(), SquaredHingeLoss()],
+    ids=repr,
+)
+def test_losses_take_several_tasks(loss):
+    rng = np.random.default_rng(0)
+    check_loss(loss, rng.choice([-1.0, 1.0], (4, 3)) if loss.is_classification else rng.standard_normal((4, 3)))
+
+
+@pytest.mark.parametrize(
+    ("loss", "f", "y", "value", "slope"),
+    [
+        (AbsoluteLoss(), 3, 1, 2, 1),
+        (AbsoluteLoss(), 1, 1, 0, 0),
+        (QuantileLoss(0.25), 3, 1, 1.5, 0.75),
+        (QuantileLoss(0.25), 1, 3, 0.5, -0.25),
+        (HuberLoss(2.0), 2, 1, 0.5, 1),
+        (HuberLoss(2.0), 6, 1, 8, 2),
+        (HingeLoss(), 0.5, 1, 0.5, -1),
+        (HingeLoss(), -2, -1, 0, 0),
+        (SquaredHingeLoss(), -1, 1, 2, -2),
+        (SquaredHingeLoss(), -1, -1, 0, 0),
+        (LogisticLoss(), 0, -1, math.log(2), 0.5),
+        (LogisticLoss(), -1000, 1, 1000, -1),
+        (LogisticLoss(), 1000, 1, 0, 0),
+    ],
+    ids=str,
+)
+def test_losses_by_hand(loss, f, y, value, slope):
+    for weight in (1.0, 2.0):
+        data = columns(f), columns(y), np.array([weight])
+        assert loss.value(*data) == pytest.approx(weight * value, rel=1e-15, abs=0)
+        assert loss.gradient(*data)[0, 0] == pytest.approx(weight * slope, rel=1e-15, abs=1e-300)
+
+
+def test_softmax_by_hand():
+    loss, F = SoftmaxLoss(), np.array([[0.0, 0.0], [3.0, 3.0], [1000.0, 0.0]])
+    Y = loss.targets(columns(0, 1, 1))
+    weight = np.array([1.0, 2.0, 1.0])
+    assert loss.value(F, Y, weight) == pytest.approx(3 * math.log(2) + 1000, rel=1e-15)
+    np.testing.assert_allclose(loss.gradient(F, Y, weight), [[-0.5, 0.5], [1, -1], [1, -1]])
+    assert loss.dual_value(-loss.gradient(0 * F, Y, weight), Y, weight)[0] == pytest.approx(4 * math.log(2))
+    # Two classes are the logistic loss of their difference.
+    signs = np.where(Y[:, 1:] == 1, 1.0, -1.0)
+    assert loss.value(F, Y, weight) == pytest.approx(LogisticLoss().value(F[:, 1:] - F[:, :1], signs, weight))
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_labels_zero_and_one_are_minus_one_and_one(name):
+    loss = get_loss(name)
+    np.testing.assert_array_equal(loss.targets(columns(0, 1, 1)), columns(-1, 1, 1))
+    np.testing.assert_array_equal(loss.targets(columns(-1, 1, 1)), columns(-1, 1, 1))
+    for bad in (columns(-1, 0, 1), columns(1, 2), columns(0.5, 1), columns(3, 4)):
+        with pytest.raises(InvalidInputError, match=rf"`Y` must hold the labels -1 and 1, or 0 and 1.*{name}.*got"):
+            loss.targets(bad)
+
+
+def test_classes_become_rows():
+    targets = SoftmaxLoss().targets
+    np.testing.assert_array_equal(targets(columns(0, 2, 1)), [[1, 0, 0], [0, 0, 1], [0, 1, 0]])
+    np.testing.assert_array_equal(targets(np.eye(3)), np.eye(3))
+    for bad in (columns(0, 0), columns(-1, 1), columns(0.5, 1), columns(0, 1e9)):
+        with pytest.raises(InvalidInputError, match=r"`Y` must hold the classes 0, 1, .*got"):
+            targets(bad)
+    with pytest.raises(InvalidInputError, match=r"`Y` of shape \(2, 2\) must have a single 1 in each row"):
+        targets(np.array([[1.0, 1.0], [0.0, 1.0]]))
+
+
+@pytest.mark.parametrize("value", [0, 1, -0.5, math.nan, "0.5", None])
+def test_quantiles_lie_between_zero_and_one(value):
+    with pytest.raises(InvalidInputError, match="`quantile` must"):
+        QuantileLoss(value)
+    if value != 1:
+        with pytest.raises(InvalidInputError, match="`delta` must be a finite number greater than 0"):
+            HuberLoss(value if value != 0.5 else 0)
+
+
+def test_one_half_of_the_absolute_loss_is_the_median():
+    F, Y, weight = columns(1, 5, 2), columns(2, 2, 2), np.array([1.0, 2.0, 3.0])
+    # Bounds of the domain are rounded towards zero.
+    assert QuantileLoss().value(F, Y, weight) == pytest.approx(0.5 * AbsoluteLoss().value(F, Y, weight), rel=1e-15)
+
+
+def exact_dual_value(name, nu, Y, weight):
+    """D(nu) in two hundred digits: enough for differences of doubles to be exact."""
+    with decimal.localcontext(decimal.Context(prec=200)):
+        D = decimal.Decimal
+
+        def entropy(part, whole):
+            return -part * (part / whole).ln() if part else D(0)
+
+        total = D(0)
+        for row, target, w in zip(nu, Y, weight, strict=True):
+            if name == "softmax":
+                mean = sum(map(D, row)) / len(row)
+                parts = [D(w) * int(y) - D(v) + mean for v, y in zip(row, target, strict=True)]
+            elif name == "logistic":
+                parts = [D(row[0]) * int(target[0]), D(w) - D(row[0]) * int(target[0])]
+            else:
+                g = 1 / D(w) if name in ("huber", "squared_hinge") else D(0)
+                total += D(row[0]) * D(target[0]) - g * D(row[0]) ** 2 / 2
+                continue
+            total += sum(entropy(part, D(w)) for part in parts)
+        return total
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_rounding_error_of_other_dual_values_is_bounded(name):
+    rng, loss = np.random.default_rng(0), get_loss(name)
+    for _ in range(60):
+        Y = some_targets(name, rng)
+        weight = rng.choice([0.3, 1.0, 700.0], len(Y))
+        F = rng.standard_normal(Y.shape) * 10.0 ** rng.uniform(-3, 1.5)
+        nu = -loss.gradient(F, Y, weight)
+        value, error = loss.dual_value(nu, Y, weight)
+        if name == "softmax" and value == -math.inf:
+            continue  # an entry of a probability so small that centring its row may make it negative
+        exact = exact_dual_value(name, nu.tolist(), Y.tolist(), weight.tolist())
+        assert abs(decimal.Decimal(value) - exact) <= decimal.Decimal(error)
+        assert error <= 1e-12 * weight.sum() * (1 + np.abs(Y).max())
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_bounds_of_the_domain_are_sharp(name):
+    loss, weight = get_loss(name), np.array([1.0, 1.0, 2.0])
+    Y = loss.targets(columns(0, 1, 1))
+    lower, upper = loss.domain(Y, weight)
+    for bound, way in ((lower, -np.inf), (upper, np.inf)):
+        if name != "softmax" and np.isfinite(bound).all():
+            assert math.isfinite(loss.dual_value(bound, Y, weight)[0])
+            assert loss.dual_value(np.nextafter(bound, way), Y, weight)[0] == -math.inf
+
+
+def test_zero_weights_leave_no_trace():
+    weight = np.array([0.0, 1.0, 1.0])
+    for name in OTHERS:
+        loss = get_loss(name)
+        Y = loss.targets(columns(0, 1, 1))
+        F = np.full(Y.shape, 0.5)
+        assert not loss.gradient(F, Y, weight)[0].any()
+        nu = 0 * F
+        nu[0, 0] = 1e-3
+        assert loss.dual_value(nu, Y, weight)[0] == -math.inf
 
 
 def test_fit_radius():

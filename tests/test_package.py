@@ -19,7 +19,7 @@ LAYERS = (
     ("validation",),
     ("patterns",),
     ("losses",),
-    ("network", "linear_part", "interpolation", "pricing"),
+    ("network", "linear_part", "linear_fit", "dual_domain", "interpolation", "pricing"),
     ("problem",),
     ("certificate", "targets", "kernel", "width"),
     ("result",),

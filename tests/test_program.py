@@ -42,7 +42,8 @@ def point(program, solution):
     free = solution.free - shift
     fit = np.maximum(problem.arrangement.Z @ solution.neurons.T, 0.0) @ solution.outputs
     fit += problem.linear.free @ free + problem.linear.penalized @ solution.penalized
-    parts = (solution.neurons, problem.arrangement.cost(solution.neurons), free, solution.penalized, fit)
+    blocks = np.linalg.solve(program._basis, solution.neurons.T).T
+    parts = (blocks, problem.arrangement.cost(solution.neurons), free, solution.penalized, fit)
     return np.concatenate([np.ravel(part) for part in parts])
 
 

@@ -35,11 +35,14 @@ _STATUS = {
     2: ConicStatus.UNBOUNDED,
     12: ConicStatus.UNBOUNDED,
     -1: ConicStatus.LIMIT,
-    # Numerical trouble near the end: the best iterate is returned and worth measuring.
+    # Numerical trouble: the iterate returned may still be worth measuring.
     -2: ConicStatus.INACCURATE,
     -3: ConicStatus.INACCURATE,
 }
 _CLOSE = 10
+# Beyond what rounding allows ECOS may lose the solution altogether: then it is asked for less.
+_TROUBLE = (-2, -3)
+_EASIER = (1e-7, 1e-5)
 _INTERRUPTED = -4
 
 
@@ -62,14 +65,17 @@ class EcosBackend(Backend):
     ) -> ConicSolution:
         ecos = self._load()
         form = _linear_objective(program)
-        settings = {**_settings(tol, verbose), **options}
-        native = ecos.solve(form.c, form.G, form.h, form.dims, **_equalities(form), **settings)
+        for asked in (tol, *(easier for easier in _EASIER if easier > tol)):
+            settings = {**_settings(asked, verbose), **options}
+            native = ecos.solve(form.c, form.G, form.h, form.dims, **_equalities(form), **settings)
+            if native["info"]["exitFlag"] not in _TROUBLE:
+                break
         return _solution(program, native, max(tol, _TIGHTEST))
 
 
 def _settings(tol: float, verbose: bool) -> dict[str, object]:
     # A gap of eps leaves an error of its square root in x where a quadratic term was rewritten: aim lower than asked,
-    # and fall back on what was asked. When neither is reached ECOS still returns its best iterate.
+    # and fall back on what was asked.
     asked, aim = max(tol, _TIGHTEST), max(tol / 100, _TIGHTEST)
     return {
         "abstol": aim,

@@ -28,6 +28,11 @@ from convexrelu.pricing.search import SearchResult, find_neurons
 # Violations above this are searched for without refinement: the neurons will move anyway.
 _COARSE_VIOLATION = 0.5
 _SAME_NEURON = 1e-9
+# Least curvature, relative to the sample weight, that new neurons count on.
+_STRAIGHT = 0.01
+_SHORTENINGS = 10
+# Rounds without progress after which the method is circling, as it may where kinks of opposite pull coincide.
+_STALE = 15
 # Every round starts with at most this stiffness: the neurons added have yet to find their kinks.
 _WARM_STIFFNESS = 20.0
 
@@ -151,7 +156,7 @@ def generate(
     loop = _Loop(problem, rng, tol, n_starts or 50 + 20 * k, n_thorough or 100 + 100 * k, max_steps, should_stop)
     try:
         loop.start(warm_start or Iterate.empty(problem), extra)
-        while not loop.finished and loop.rounds < max_rounds and not should_stop():
+        while not loop.finished and loop.stale < _STALE and loop.rounds < max_rounds and not should_stop():
             loop.round()
             callback(loop.progress())
     except KeyboardInterrupt:
@@ -176,7 +181,8 @@ class _Loop:
         self.n_starts, self.n_thorough, self.should_stop = n_starts, n_thorough, should_stop
         self.state = self.best = evaluate(problem, Iterate.empty(problem))
         self.kappa, self.violation, self.correlation = 1.0, np.inf, 0.0
-        self.rounds = self.steps = 0
+        self.rounds = self.steps = self.stale = 0
+        self.record = np.inf, np.inf
         self.finished = self.interrupted = False
         self.began, self.search_seconds, self.newton_seconds = time.perf_counter(), 0.0, 0.0
 
@@ -195,8 +201,18 @@ class _Loop:
             found = self._search(self.n_thorough)
             self.finished = self.violation <= self.tol and self.state.gap <= self.tol
         if not self.finished:
-            self._minimise(self._with(found), min(max(0.1 * self.violation, 0.3 * self.tol), 0.1))
+            # The gap can be larger than the residual: where it is what is left to lower, the residual must be smaller.
+            finest = min(0.3 * self.tol, self.state.residual * (0.1 if self.state.gap > self.tol else 1.0))
+            self._minimise(self._with(found), min(max(0.1 * self.violation, finest), 0.1))
         self.rounds += 1
+        self._count_stale()
+
+    def _count_stale(self) -> None:
+        """Rounds since the best objective or violation was last improved by what matters."""
+        objective, violation = self.record
+        better = self.best.objective < objective - 0.01 * self.tol * abs(self.best.objective)
+        self.stale = 0 if better or self.violation < 0.9 * violation else self.stale + 1
+        self.record = min(self.best.objective, objective), min(self.violation, violation)
 
     def _search(self, n_random: int) -> SearchResult:
         began = time.perf_counter()
@@ -224,11 +240,22 @@ class _Loop:
         if not len(excess):
             return state.iterate
         features = np.maximum(directions @ problem.Z.T, 0)
-        weight = problem.loss.curvature(state.fit)
+        # A loss may be straight where the network is now; it will not be for long.
+        weight = np.maximum(problem.loss.curvature(state.fit), _STRAIGHT * problem.loss.weight)
         lengths = excess / (features**2 @ weight)
         joint = (signs * lengths) @ features
-        lengths *= (lengths @ excess) / (weight @ joint**2)
+        lengths *= self._shortened((lengths @ excess) / (weight @ joint**2), joint, float(lengths.sum()))
         return state.iterate.joined(directions * lengths[:, None], signs, found.slopes[rows])
+
+    def _shortened(self, length: float, joint: Array, cost: float) -> float:
+        """The length, shortened until a step along the joint predictions, of this cost, lowers the objective."""
+        loss, fit, lam = self.problem.loss, self.state.fit, self.problem.weight_decay
+        value = loss.value(fit)
+        for _ in range(_SHORTENINGS):
+            if loss.value(fit + length * joint) + lam * length * cost < value:
+                break
+            length *= 0.25
+        return length
 
     def _minimise(self, iterate: Iterate, tol: float) -> None:
         began = time.perf_counter()

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from convexrelu.errors import InvalidInputError
+from convexrelu.losses.absolute import AbsoluteLoss, QuantileLoss
 from convexrelu.losses.exact_fit import ExactFit
+from convexrelu.losses.hinge import HingeLoss, SquaredHingeLoss
+from convexrelu.losses.huber import HuberLoss
+from convexrelu.losses.logistic import LogisticLoss
 from convexrelu.losses.loss import DataLoss, Loss, LossCone
+from convexrelu.losses.softmax import SoftmaxLoss
 from convexrelu.losses.squared import SquaredLoss
 
-_LOSSES: dict[str, type[Loss]] = {SquaredLoss.name: SquaredLoss}
+_LOSSES: dict[str, type[Loss]] = {
+    loss.name: loss
+    for loss in (
+        SquaredLoss,
+        AbsoluteLoss,
+        HuberLoss,
+        QuantileLoss,
+        LogisticLoss,
+        HingeLoss,
+        SquaredHingeLoss,
+        SoftmaxLoss,
+    )
+}
+LOSS_NAMES = tuple(_LOSSES)
 
 
 def get_loss(loss: str | Loss) -> Loss:
-    """The loss of that name, or the given loss itself."""
+    """The loss of that name, with its default parameters, or the given loss itself."""
     if isinstance(loss, Loss):
         return loss
     if not isinstance(loss, str) or loss not in _LOSSES:
@@ -20,4 +38,19 @@ def get_loss(loss: str | Loss) -> Loss:
     return _LOSSES[loss]()
 
 
-__all__ = ["DataLoss", "ExactFit", "Loss", "LossCone", "SquaredLoss", "get_loss"]
+__all__ = [
+    "LOSS_NAMES",
+    "AbsoluteLoss",
+    "DataLoss",
+    "ExactFit",
+    "HingeLoss",
+    "HuberLoss",
+    "LogisticLoss",
+    "Loss",
+    "LossCone",
+    "QuantileLoss",
+    "SoftmaxLoss",
+    "SquaredHingeLoss",
+    "SquaredLoss",
+    "get_loss",
+]

@@ -8,14 +8,16 @@ outside the domain; every domain is star-shaped about zero, so nu may always be 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.optimize import minimize_scalar
 
-from convexrelu.arrays import Array
+from convexrelu.arrays import EPS, Array
 from convexrelu.errors import UnsupportedError
 
 
@@ -45,6 +47,10 @@ class LossCone:
 class Loss(ABC):
     """A convex loss, at least zero. Targets and weights are passed in, already validated as arrays.
 
+    To add a loss of your own subclass this, pass an instance as `loss`, and run `convexrelu.testing.check_loss` on it.
+    A smooth loss needs `targets`, `value`, `gradient`, `curvature`, `dual_value`, `fit_radius` and `cone_form` (the last
+    for other backends than the native one), and `domain` if nu is bounded. Every certificate rests on `dual_value`.
+
     Attributes
     ----------
     name : str
@@ -54,11 +60,21 @@ class Loss(ABC):
         minus its gradient; of a loss with kinks it is not determined by the network.
     is_shift_invariant : bool
         Whether the loss depends on f - y only.
+    is_classification : bool
+        Whether the targets are labels. Such a loss may vanish far on the label's side, and then has an optimum only
+        where the free columns alone cannot separate the classes.
+    reaches_zero : bool
+        Whether it does vanish there (hinge) instead of only tending to zero (logistic).
+    couples_tasks : bool
+        Whether rows of nu must sum to zero (softmax); otherwise the domain of D is a box.
     """
 
-    name: str
+    name: ClassVar[str]
     is_smooth: ClassVar[bool] = False
     is_shift_invariant: ClassVar[bool] = False
+    is_classification: ClassVar[bool] = False
+    reaches_zero: ClassVar[bool] = False
+    couples_tasks: ClassVar[bool] = False
 
     @abstractmethod
     def targets(self, Y: Array) -> Array:
@@ -106,9 +122,29 @@ class Loss(ABC):
         """The size of predictions to expect: what a solver takes for one."""
         return 1.0
 
+    def largest_scale(self, nu: Array, Y: Array, weight: Array) -> float:
+        """The largest s that keeps s nu within `domain`, rounding included; one for a nu well inside is not a limit."""
+        lower, upper = self.domain(Y, weight)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            room = np.where(nu > 0, upper / nu, np.where(nu < 0, lower / nu, np.inf))
+        least = float(room.min(initial=np.inf))
+        return least * (1 - 4 * EPS) if math.isfinite(least) else least
+
     def best_scale(self, nu: Array, curvature: float, Y: Array, weight: Array, upper: float) -> float:
-        """A good s in [0, upper] for maximising D(s nu) - curvature s^2 / 2; any s in [0, 1] is valid."""
-        return min(1.0, upper)
+        """A good s in [0, upper] for maximising D(s nu) - curvature s^2 / 2, within the domain.
+
+        Losses whose best s has no formula find it by a search in one dimension.
+        """
+        upper = min(upper, self.largest_scale(nu, Y, weight))
+        if not nu.any() or upper <= 0 or not math.isfinite(upper):
+            return min(1.0, max(upper, 0.0))
+
+        def negative(s: float) -> float:
+            value = curvature * s**2 / 2 - self.dual_value(s * nu, Y, weight)[0]
+            return value if math.isfinite(value) else 1e300
+
+        inner = float(minimize_scalar(negative, bounds=(0.0, upper), method="bounded", options={"xatol": 1e-9}).x)
+        return min((inner, min(1.0, upper), upper), key=negative)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,8 @@ from convexrelu.native.reduced import Evaluation, Iterate, ReducedProblem, evalu
 # Relative curvature added along directions in which a neuron's cost is flat (its own, and a free bias): it keeps the
 # blocks invertible, and the convergence along these directions still gains this factor with every step.
 _FLAT = 1e-6
+# Least curvature of the loss, relative to the sample weight, that steps count on while far from the optimum.
+_FLOOR = 0.01
 _GROWTH = 1.4
 _MAX_STIFFNESS = 1e3
 _SHORTEST_STEP = 1e-6
@@ -121,6 +123,7 @@ class _Model:
     objective: float
     gradient: Array
     linear_gradient: Array
+    floor: float
 
     @classmethod
     def of(cls, problem: ReducedProblem, state: Evaluation, kappa: float) -> _Model:
@@ -133,11 +136,14 @@ class _Model:
         cost_gradient = problem.weight_decay * problem.directions(iterate.neurons, costs)
         gradient = cost_gradient - (slopes * (iterate.signs[:, None] * nu)) @ problem.Z
         linear_gradient = problem.ridge * iterate.beta - problem.linear.T @ nu
-        return cls(problem, iterate, kinks, t, costs, slopes, nu, fit, objective, gradient, linear_gradient)
+        floor = min(_FLOOR, 0.1 * state.residual)
+        return cls(problem, iterate, kinks, t, costs, slopes, nu, fit, objective, gradient, linear_gradient, floor)
 
     def direction(self) -> tuple[Array, Array]:
         """The Newton direction of a positive definite model: curvature of concave kinks is left out."""
-        root = np.sqrt(self.problem.loss.curvature(self.fit))
+        loss = self.problem.loss
+        # Steps along which the loss is straight would be as long as the cost is flat; near the optimum they are short.
+        root = np.sqrt(np.maximum(loss.curvature(self.fit), self.floor * loss.weight))
         weights = self.iterate.signs[:, None] * self.slopes * root
         jacobian = weights[:, :, None] * self.problem.Z
         system = NewtonSystem(self._blocks(), jacobian, root[:, None] * self.problem.linear, self.problem.ridge)

@@ -9,12 +9,17 @@ system is solved in the variables, or, when these outnumber the samples, in the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import scipy.linalg
 
 from convexrelu.arrays import Array
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,11 @@ class NewtonSystem:
 
     def _solve_predictions(self, gradient: Array, linear_gradient: Array) -> tuple[Array, Array]:
         m, n, k = self.jacobian.shape
-        inverse_root = np.linalg.inv(np.linalg.cholesky(self.blocks))
+        inverse_root = np.linalg.inv(_roots(self.blocks))
         B = (self.jacobian @ inverse_root.transpose(0, 2, 1)).transpose(1, 0, 2).reshape(n, m * k)
         G = B @ B.T
         G[np.arange(n), np.arange(n)] += 1.0
-        factor = scipy.linalg.cho_factor(G, lower=True, overwrite_a=True, check_finite=False)
+        factor = _factor(G)
         scaled = (inverse_root @ gradient[:, :, None]).ravel()
         pushed = B @ scaled
         d_beta = self._linear_step(factor, pushed, linear_gradient)
@@ -80,15 +85,28 @@ class NewtonSystem:
 
 
 def _solve_positive(H: Array, rhs: Array) -> Array:
-    """Solve with a positive semidefinite matrix, raised by a little of its mean diagonal."""
-    H = H.copy()
-    diagonal = np.arange(len(H))
-    raised = 1e-13 * max(float(np.trace(H)) / max(len(H), 1), 1e-300)
-    for _ in range(8):
-        H[diagonal, diagonal] += raised
+    """Solve with a positive semidefinite matrix whose diagonal is raised by rounding, relative to each entry."""
+    return np.asarray(scipy.linalg.cho_solve(_factor(H, 1e-14), rhs, check_finite=False))
+
+
+def _factor(H: Array, raised: float = 0.0) -> tuple[Array, bool]:
+    """Cholesky factor of a positive matrix; its diagonal is raised as far as rounding has made it indefinite."""
+    factor: tuple[Array, bool] = _raised(partial(scipy.linalg.cho_factor, lower=True, check_finite=False), H, raised)
+    return factor
+
+
+def _roots(blocks: Array) -> Array:
+    """Cholesky roots of many positive matrices, raised like `_factor`'s."""
+    return _raised(np.linalg.cholesky, blocks, 0.0)
+
+
+def _raised(factorise: Callable[..., T], H: Array, raised: float) -> T:
+    """Factorise H with its diagonal raised relative to each entry: unknowns in very different units suffer alike."""
+    diagonal = np.maximum(np.einsum("...ii->...i", H), 1e-300)
+    while True:
         try:
-            factor = scipy.linalg.cho_factor(H, check_finite=False)
-            return np.asarray(scipy.linalg.cho_solve(factor, rhs, check_finite=False))
+            return factorise(H + raised * diagonal[..., None] * np.eye(H.shape[-1]))
         except np.linalg.LinAlgError:
-            raised *= 100
-    return np.asarray(np.linalg.lstsq(H, rhs, rcond=None)[0])
+            raised = max(100 * raised, 1e-15)
+            if not raised < 1e6:
+                raise

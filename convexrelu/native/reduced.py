@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from convexrelu.arrays import Array, BoolArray
+from convexrelu.linear_fit import SmoothFit
 from convexrelu.losses import DataLoss
 
 
@@ -190,17 +191,11 @@ def evaluate(problem: ReducedProblem, iterate: Iterate) -> Evaluation:
 
 
 def _refit(problem: ReducedProblem, hidden: Array, beta: Array) -> tuple[Array, Array]:
-    """Newton steps on the linear coefficients; two make nu orthogonal to the free columns up to rounding."""
-    Q, ridge = problem.linear, problem.ridge
-    fit = hidden + Q @ beta
-    if not Q.shape[1]:
-        return beta, fit
-    for _ in range(2):
-        gradient = Q.T @ problem.loss.gradient(fit) + ridge * beta
-        hessian = Q.T @ (problem.loss.curvature(fit)[:, None] * Q) + np.diag(ridge)
-        beta = beta - np.linalg.lstsq(hessian, gradient, rcond=None)[0]
-        fit = hidden + Q @ beta
-    return beta, fit
+    """Minimise over the linear coefficients, until nu is orthogonal to the free columns up to rounding."""
+    if problem.linear.shape[1]:
+        fit = SmoothFit(problem.loss, problem.linear, problem.ridge, hidden[:, None])
+        beta = fit.minimise(beta[:, None])[:, 0]
+    return beta, hidden + problem.linear @ beta
 
 
 def _stationarity(problem: ReducedProblem, neurons: Array, costs: Array, q: Array) -> tuple[float, float]:

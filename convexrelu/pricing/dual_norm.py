@@ -159,7 +159,8 @@ def dual_norm(
     slack = reduction_slack(arrangement, nu) + lost
     own_target = target is None
     if target is None:
-        target = 1.000_000_1 * best_neuron(arrangement, nu, starts)[0] + slack
+        best, neuron = best_neuron(arrangement, nu, starts)
+        target, starts = 1.000_000_1 * best + slack, neuron[None]
     inner = (target - slack) / arrangement.stretch
     if inner <= 0 or not nu.any():
         trivial = float(row_norms(nu) @ activation_sizes(arrangement)) * (1 + 4 * len(nu) * EPS)

@@ -12,18 +12,20 @@ they are handled by an augmented Lagrangian whose multiplier is `c_i` in [0, 1],
 step. All starts move together, so that the work is matrix products and batched k x k solves.
 
 With a free bias the maximum over the bias, for given `w`, is at a kink `b = -w . x_a` (theory A.3): every start gets
-the best bias first and again now and then; between, the bias moves with the Newton steps under a proximal term.
+the best anchor `a` first and again after every step, and the Newton steps keep `z_a . u = 0`.
 
 The search finds; it proves nothing. Its values are values of real neurons: lower bounds on the dual norm.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from convexrelu.arrays import Array, BoolArray, IntArray
+from convexrelu.pricing.slopes import Side
 
 # Stiffness of the kinks in units of the curvature of 1/2|w|^2. Measured: without step control values above about 1.5
 # cycle and values below 0.3 crawl; with step control growing it each step ends on exact kinks in about 20 steps.
@@ -31,8 +33,8 @@ _COARSE_STIFFNESS = 0.7
 _FINE_GROWTH = 1.3
 _MAX_STIFFNESS = 300.0
 _SHORTER_STEPS = (0.5, 0.2, 0.05)
-# Curvature of the proximal term of a free bias, in units of 1 / (largest row norm)^2.
-_BIAS_CURVATURE = 0.05
+# Ascents from a start that refinement lost; each is exact while the activity of the positive samples stays.
+_CLIMB = 10
 
 
 @dataclass(frozen=True)
@@ -62,22 +64,19 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The data of the search: rows, squared norms, outer products, and the diagonal of the proximal metric."""
+    """The data of the search: rows, squared norms, outer products."""
 
     points: Array
     squares: Array
     outer: Array
     n_penalized: int
-    metric: Array
 
     @classmethod
     def of(cls, Z: Array, n_penalized: int) -> _Rows:
         points = np.ascontiguousarray(Z)
         squares = np.einsum("ij,ij->i", points, points)
         outer = (points[:, :, None] * points[:, None, :]).reshape(len(points), -1)
-        metric = np.ones(points.shape[1])
-        metric[n_penalized:] = _BIAS_CURVATURE / max(float(squares.max(initial=0.0)), 1e-300)
-        return cls(points, squares, outer, n_penalized, metric)
+        return cls(points, squares, outer, n_penalized)
 
     @property
     def free_bias(self) -> bool:
@@ -89,18 +88,28 @@ class _Rows:
             return u
         return np.hstack([u[:, : self.n_penalized], np.zeros((len(u), 1))])
 
+    def costs(self, u: Array) -> Array:
+        """`|S u|`; infinite for neurons that have shrunk to rounding: what would be computed of them is noise."""
+        norms = np.linalg.norm(u[:, : self.n_penalized], axis=1)
+        return np.where(norms > 1e-9 * norms.max(initial=0.0), norms, np.inf)
+
 
 @dataclass(frozen=True)
 class _Batch:
-    """Many starts at once: neurons `u` (B, k), weights `a` (B, n), slopes `c` (B, n), pre-activations `t` (B, n)."""
+    """Many starts at once.
+
+    Neurons `u` (B, k), weights `a` (B, n), slopes `c` (B, n), pre-activations `t` (B, n) and, for a free bias, the
+    sample `anchor` (B,) at their kink.
+    """
 
     u: Array
     a: Array
     c: Array
     t: Array
+    anchor: IntArray
 
     def take(self, rows: IntArray | BoolArray) -> _Batch:
-        return _Batch(self.u[rows], self.a[rows], self.c[rows], self.t[rows])
+        return _Batch(self.u[rows], self.a[rows], self.c[rows], self.t[rows], self.anchor[rows])
 
 
 def find_neurons(
@@ -147,23 +156,26 @@ def find_neurons(
     Each step costs a product of (starts x n) by (n x k^2) and one k x k solve per start. Each start is run for the sign
     of its own value. There is no guarantee that all, or the largest, local maxima are found.
     """
+    if not n_penalized:
+        return SearchResult(np.zeros((0, Z.shape[1])), np.zeros(0), np.zeros(0), np.zeros((0, len(Z))), 0.0)
     rows = _Rows.of(Z, n_penalized)
-    given = _start(rows, nu, starts, keep_bias=True)
-    fresh = _start(rows, nu, _random_neurons(rows, nu, rng, n_random), keep_bias=False)
-    batch = _coarse(rows, _stack([given, fresh]), n_steps)
+    fresh = _random_neurons(rows, nu, rng, n_random)
+    batch = _coarse(rows, _start(rows, nu, np.vstack([starts, fresh])), n_steps)
     if refine:
         promising = _values(rows, batch) > 0.8 * threshold
-        batch = _with_best(rows, _refine(rows, batch.take(promising)), batch) if promising.any() else batch
+        batch = _with_best(rows, nu, _refine(rows, batch.take(promising)), batch) if promising.any() else batch
     return _collect(rows, batch, nu, threshold, 1e-9 if refine else 1e-4)
 
 
-def _with_best(rows: _Rows, refined: _Batch, coarse: _Batch) -> _Batch:
-    """Keep the best start where no refined one reaches it: refinement may end in another, lower local maximum."""
+def _with_best(rows: _Rows, nu: Array, refined: _Batch, coarse: _Batch) -> _Batch:
+    """Climb from the best start where no refined one reaches it: refinement may end in another, lower local maximum."""
     values = _values(rows, coarse)
     best = int(np.argmax(values))
     if values[best] <= _values(rows, refined).max() * (1 + 1e-12):
         return refined
-    return _stack([refined, coarse.take(np.array([best]))])
+    u = coarse.u[best] / rows.costs(coarse.u)[best]
+    side = Side.of(rows.points, coarse.a[best], rows.n_penalized, math.sqrt(rows.squares.max()))
+    return _stack([refined, _start(rows, nu, np.vstack([u, side.climb(u, _CLIMB)]))])
 
 
 def _random_neurons(rows: _Rows, nu: Array, rng: np.random.Generator, n_random: int) -> Array:
@@ -174,52 +186,54 @@ def _random_neurons(rows: _Rows, nu: Array, rng: np.random.Generator, n_random: 
     return np.vstack([gaussian, mixed])
 
 
-def _start(rows: _Rows, nu: Array, u: Array, *, keep_bias: bool) -> _Batch:
+def _start(rows: _Rows, nu: Array, u: Array) -> _Batch:
     """Choose for each neuron the sign of its larger value (with its best bias), and scale it to `|S u| = value`."""
-    norms = np.linalg.norm(rows.penalized(u), axis=1)
-    u = u[norms > 0] / norms[norms > 0, None]
+    costs = rows.costs(u)
+    u = rows.penalized(u[np.isfinite(costs)]) / costs[np.isfinite(costs), None]
     t = u @ rows.points.T
     sign = np.where(np.maximum(t, 0) @ nu >= 0, 1.0, -1.0)
-    if rows.free_bias and not keep_bias:
-        up, down = _best_shift(t, nu[None, :]), _best_shift(t, -nu[None, :])
-        sign = np.where(up[1] >= down[1], 1.0, -1.0)
-        u, t = _shifted(u, t, np.where(up[1] >= down[1], up[0], down[0]))
-    batch = _Batch(u, sign[:, None] * nu, (t > 0).astype(float), t)
+    anchor = np.zeros(len(u), dtype=np.intp)
+    if rows.free_bias:
+        (anchor, up), (other, down) = _best_anchor(t, nu[None, :]), _best_anchor(t, -nu[None, :])
+        sign, anchor = np.where(up >= down, 1.0, -1.0), np.where(up >= down, anchor, other)
+        u, t = _anchored(u, t, anchor)
+    batch = _Batch(u, sign[:, None] * nu, (t > 0).astype(float), t, anchor)
     scale = np.linalg.norm(rows.penalized((batch.c * batch.a) @ rows.points), axis=1)[:, None]
     scale[scale == 0] = 1.0
     return replace(batch, u=u * scale, t=t * scale)
 
 
-def _best_shift(t: Array, a: Array) -> tuple[Array, Array]:
-    """Find for each row of pre-activations the shift of the bias with the largest value, and that value.
+def _best_anchor(t: Array, a: Array) -> tuple[IntArray, Array]:
+    """For each row of pre-activations the sample to put the kink on for the largest value, and that value.
 
-    The value is piecewise linear in the shift, with kinks at `-t_j`: all of them are evaluated by sorting.
+    The value is piecewise linear in the bias, with kinks at `-t_j`: all of them are evaluated by sorting.
     """
     order = np.argsort(-t, axis=1, kind="stable")
     t_sorted = np.take_along_axis(t, order, axis=1)
     a_sorted = np.take_along_axis(np.broadcast_to(a, t.shape), order, axis=1)
     values = np.cumsum(a_sorted * t_sorted, axis=1) - t_sorted * np.cumsum(a_sorted, axis=1)
     best = np.argmax(values, axis=1)[:, None]
-    return -np.take_along_axis(t_sorted, best, axis=1)[:, 0], np.take_along_axis(values, best, axis=1)[:, 0]
+    return np.take_along_axis(order, best, axis=1)[:, 0], np.take_along_axis(values, best, axis=1)[:, 0]
 
 
-def _shifted(u: Array, t: Array, shift: Array) -> tuple[Array, Array]:
-    """Add to the biases, the last coordinate, whose column of data is ones."""
-    return np.hstack([u[:, :-1], u[:, -1:] + shift[:, None]]), t + shift[:, None]
+def _anchored(u: Array, t: Array, anchor: IntArray) -> tuple[Array, Array]:
+    """Shift the biases, the last coordinate, whose column of data is ones, until the kinks are on the anchors."""
+    shift = -np.take_along_axis(t, anchor[:, None], axis=1)
+    return np.hstack([u[:, :-1], u[:, -1:] + shift]), t + shift
 
 
-def _improve_biases(rows: _Rows, batch: _Batch) -> _Batch:
-    """Move the bias of every start to the best place for its direction, where that raises the value."""
-    shift, value = _best_shift(batch.t, batch.a)
+def _improve_anchors(batch: _Batch) -> _Batch:
+    """Give every start the best anchor for its direction, where that raises the value."""
+    anchor, value = _best_anchor(batch.t, batch.a)
     now = np.einsum("bi,bi->b", np.maximum(batch.t, 0), batch.a)
-    u, t = _shifted(batch.u, batch.t, np.where(value > now + 1e-9 * np.abs(now), shift, 0.0))
-    return replace(batch, u=u, t=t)
+    anchor = np.where(value > now + 1e-9 * np.abs(now), anchor, batch.anchor)
+    u, t = _anchored(batch.u, batch.t, anchor)
+    return replace(batch, u=u, t=t, anchor=anchor)
 
 
 def _values(rows: _Rows, batch: _Batch) -> Array:
-    """The values of the neurons scaled to unit cost (0 for a zero neuron)."""
-    norms = np.linalg.norm(batch.u[:, : rows.n_penalized], axis=1)
-    return np.asarray(np.einsum("bi,bi->b", np.maximum(batch.t, 0), batch.a) / np.where(norms > 0, norms, np.inf))
+    """The values of the neurons scaled to unit cost (0 for those that cannot be)."""
+    return np.asarray(np.einsum("bi,bi->b", np.maximum(batch.t, 0), batch.a) / rows.costs(batch.u))
 
 
 def _slopes(batch: _Batch, t: Array, stiffness: Array) -> Array:
@@ -237,7 +251,7 @@ def _merit(rows: _Rows, batch: _Batch, u: Array, t: Array, stiffness: Array) -> 
 
 def _newton(rows: _Rows, batch: _Batch, kappa: float) -> tuple[Array, Array, Array]:
     """The semismooth Newton direction, its pre-activations and the stiffness 1/eps of every kink."""
-    k = rows.points.shape[1]
+    k, p = rows.points.shape[1], rows.n_penalized
     negative = batch.a < 0
     curvature = kappa / np.where(rows.squares > 0, rows.squares, np.inf)
     stiffness = np.where(negative, curvature / np.where(negative, -batch.a, 1.0), 1.0)
@@ -246,20 +260,32 @@ def _newton(rows: _Rows, batch: _Batch, kappa: float) -> tuple[Array, Array, Arr
     tight = negative & (raw > 0) & (raw < 1)
     residual = (_slopes(batch, batch.t, stiffness) * batch.a) @ rows.points - rows.penalized(batch.u)
     system = ((tight * curvature) @ rows.outer).reshape(-1, k, k)
-    system[:, range(k), range(k)] += rows.metric
-    step = np.linalg.solve(system, residual[:, :, None])[:, :, 0]
+    system[:, range(p), range(p)] += 1.0
+    if rows.free_bias:
+        step = _solve_anchored(rows.points[batch.anchor], system, residual)
+    else:
+        step = np.linalg.solve(system, residual[:, :, None])[:, :, 0]
     return np.asarray(step), step @ rows.points.T, np.asarray(stiffness)
+
+
+def _solve_anchored(points: Array, system: Array, residual: Array) -> Array:
+    """The step (B, k) within the directions that keep the kink on its anchor: the bias follows the other coordinates."""
+    B, k = points.shape
+    free = np.broadcast_to(np.eye(k, k - 1), (B, k, k - 1)).copy()
+    free[:, -1] = -points[:, :-1]
+    back = free.transpose(0, 2, 1)
+    return np.asarray((free @ np.linalg.solve(back @ system @ free, back @ residual[:, :, None]))[:, :, 0])
 
 
 def _coarse(rows: _Rows, batch: _Batch, n_steps: int) -> _Batch:
     """Full steps at a low stiffness: no merit is evaluated, every start keeps its best point."""
     best, best_values = batch, _values(rows, batch)
-    for i in range(n_steps):
+    for _ in range(n_steps):
         step, dt, stiffness = _newton(rows, batch, _COARSE_STIFFNESS)
         t = batch.t + dt
         batch = replace(batch, u=batch.u + step, t=t, c=_slopes(batch, t, stiffness))
-        if rows.free_bias and i % 2:
-            batch = _improve_biases(rows, batch)
+        if rows.free_bias:
+            batch = _improve_anchors(batch)
         values = _values(rows, batch)
         better = values > best_values
         best, best_values = _choose(better, batch, best), np.where(better, values, best_values)
@@ -269,7 +295,8 @@ def _coarse(rows: _Rows, batch: _Batch, n_steps: int) -> _Batch:
 def _choose(mask: BoolArray, new: _Batch, old: _Batch) -> _Batch:
     """Rows of `new` where the mask holds, rows of `old` elsewhere."""
     m = mask[:, None]
-    return _Batch(np.where(m, new.u, old.u), old.a, np.where(m, new.c, old.c), np.where(m, new.t, old.t))
+    u, c, t = np.where(m, new.u, old.u), np.where(m, new.c, old.c), np.where(m, new.t, old.t)
+    return _Batch(u, old.a, c, t, np.where(mask, new.anchor, old.anchor))
 
 
 def _refine(rows: _Rows, batch: _Batch, n_steps: int = 40) -> _Batch:
@@ -285,14 +312,14 @@ def _refine(rows: _Rows, batch: _Batch, n_steps: int = 40) -> _Batch:
             batch = batch.take(~converged)
             if not len(batch.u):
                 break
-        if rows.free_bias and i % 5 == 4 and i < n_steps // 2:
-            batch = _improve_biases(rows, batch)
+        if rows.free_bias:
+            batch = _improve_anchors(batch)
     return _stack([*done, batch])
 
 
 def _stack(batches: list[_Batch]) -> _Batch:
     """Concatenate batches."""
-    fields = zip(*((b.u, b.a, b.c, b.t) for b in batches), strict=True)
+    fields = zip(*((b.u, b.a, b.c, b.t, b.anchor) for b in batches), strict=True)
     return _Batch(*(np.concatenate(f) for f in fields))
 
 
@@ -325,9 +352,9 @@ def _step_lengths(rows: _Rows, batch: _Batch, step: Array, dt: Array, stiffness:
 
 def _collect(rows: _Rows, batch: _Batch, nu: Array, threshold: float, apart: float) -> SearchResult:
     """Rescale to unit cost, evaluate the true values, and keep distinct neurons above the threshold."""
-    norms = np.linalg.norm(batch.u[:, : rows.n_penalized], axis=1)
-    batch, norms = batch.take(norms > 0), norms[norms > 0]
-    u = batch.u / norms[:, None]
+    costs = rows.costs(batch.u)
+    batch, costs = batch.take(np.isfinite(costs)), costs[np.isfinite(costs)]
+    u = batch.u / costs[:, None]
     t = u @ rows.points.T
     correlation = np.maximum(t, 0) @ nu
     sign, values = np.where(correlation >= 0, 1.0, -1.0), np.abs(correlation)

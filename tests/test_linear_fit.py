@@ -1,0 +1,57 @@
+"""The best predictions without neurons, against cvxpy."""
+
+import cvxpy as cp
+import numpy as np
+import oracles
+import pytest
+
+from convexrelu.linear_fit import fit_by_cones, fit_linear
+from convexrelu.losses import DataLoss, get_loss
+
+BINARY = ("logistic", "hinge", "squared_hinge")
+
+
+def case(name, seed, q=2):
+    rng = np.random.default_rng(seed)
+    Q, y = rng.standard_normal((9, q)), rng.standard_normal(9)
+    Q[:, :1] *= 100.0
+    y = rng.choice([-1.0, 1.0], 9) if name in BINARY else y
+    weight = rng.choice([0.5, 1.0, 2.0], 9)
+    return DataLoss(get_loss(name), y[:, None], weight), Q, np.array([0.0, 0.7])[:q]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", oracles.LOSSES)
+def test_linear_fits_are_the_best(name, seed):
+    data, Q, ridge = case(name, seed)
+    beta = cp.Variable(2)
+    loss = data.weight @ oracles.LOSSES[name](Q @ beta, data.Y[:, 0]) + 0.5 * ridge[1] * cp.square(beta[1])
+    best = cp.Problem(cp.Minimize(loss)).solve(solver=cp.CLARABEL)
+    for fit in (fit_linear(data, Q, ridge), fit_by_cones(data, Q, ridge)):
+        value = data.value(Q @ fit.beta) + 0.5 * float(ridge @ fit.beta[:, 0] ** 2)
+        assert value == pytest.approx(best, rel=1e-7)  # what cvxpy's defaults reach
+        dual = data.dual_value(fit.nu * (1 - 1e-8)) - float((Q[:, 1] @ fit.nu[:, 0]) ** 2) / (2 * ridge[1])
+        assert dual == pytest.approx(best, rel=1e-6)
+        # The columns are as large as a hundred, the dual variable is good to 1e-9.
+        assert abs(Q[:, 0] @ fit.nu[:, 0]) <= 1e-6
+
+
+@pytest.mark.parametrize("name", oracles.LOSSES)
+def test_without_columns_nothing_is_fitted(name):
+    data, Q, ridge = case(name, 0, q=0)
+    fit = fit_linear(data, Q, ridge)
+    assert fit.beta.shape == (0, 1) and fit.nu.shape == (9, 1)
+    np.testing.assert_allclose(data.dual_value(fit.nu * (1 - 1e-9)), data.value(0 * data.Y), rtol=1e-6)
+
+
+def test_softmax_without_neurons_gives_the_frequencies():
+    loss = get_loss("softmax")
+    Y = loss.targets(np.array([[0.0], [1.0], [1.0], [2.0]]))
+    fit = fit_linear(DataLoss(loss, Y, np.ones(4)), np.ones((4, 1)), np.zeros(1))
+    np.testing.assert_allclose(Y - fit.nu, np.tile([0.25, 0.5, 0.25], (4, 1)), rtol=1e-12)
+
+
+def test_targets_far_out_of_a_huber_box():
+    # Every sample is on a straight arm at the start: no curvature to go by.
+    data = DataLoss(get_loss("huber"), 1e6 + np.arange(5.0)[:, None], np.ones(5))
+    assert fit_linear(data, np.ones((5, 1)), np.zeros(1)).beta[0, 0] == pytest.approx(1e6 + 2, abs=1e-6)
