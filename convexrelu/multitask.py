@@ -64,7 +64,7 @@ class JointMethod:
         if not takes_jointly(problem):
             raise UnsupportedError(f"the native solver of several tasks does not take {problem}.")
         self.problem, self.tol, self.monitor = problem, max(SHARE * tol, FINEST), monitor
-        self.rng = np.random.default_rng(seed)
+        self.rng, self.stuck = np.random.default_rng(seed), False
         self.R = task_basis(problem)
         self.iterate: JointIterate | None = None
         self.N = np.zeros((len(problem.Y), self.R.shape[1]))
@@ -104,7 +104,7 @@ class JointMethod:
             callback=self.monitor.report,
         )
         self.monitor.interrupted |= found.interrupted
-        self.iterate = found.state.iterate
+        self.iterate, self.stuck = found.state.iterate, not found.converged
         return found
 
     def _interpolate(self, extra: Array | None) -> Solution:
