@@ -159,3 +159,19 @@ def test_what_several_tasks_do_not_have_is_refused():
         cr.solve(problem, backend="clarabel")
     with pytest.raises(InvalidInputError, match="options"):
         cr.solve(problem, options={"max_iter": 3})
+
+
+def test_two_classes_of_softmax_are_logistic():
+    X = random_data(8, 2, 1)[0]
+    labels = np.array([0, 1, 0, 0, 1, 1, 1, 0])
+    # With centred outputs (a, -a) a neuron costs sqrt(2) |a| and moves the margin by 2 a.
+    joint = cr.solve(cr.TrainingProblem(X, labels, 0.2, loss="softmax"), tol=TOL)
+    scalar = cr.solve(cr.TrainingProblem(X, labels, 0.2 / np.sqrt(2), loss="logistic"), tol=TOL)
+    assert joint.status is cr.Status.OPTIMAL
+    assert joint.objective == pytest.approx(scalar.objective, rel=2 * TOL)
+
+
+def test_three_classes_close_the_gap():
+    rng = np.random.default_rng(0)
+    problem = cr.TrainingProblem(rng.standard_normal((10, 2)), rng.integers(0, 3, 10), 0.3, loss="softmax")
+    check_optimal(cr.solve(problem, tol=1e-5), problem, 1e-5)
