@@ -10,6 +10,7 @@ A group that would turn round is set to zero; a zero group joins when |Phi_j N| 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,13 +27,19 @@ _ROUNDING = 1e-13
 
 
 def solve_group_lasso(
-    problem: JointProblem, Phi: Array, W: Array, beta: Array, tol: float, max_steps: int = 100
+    problem: JointProblem,
+    Phi: Array,
+    W: Array,
+    beta: Array,
+    tol: float,
+    max_steps: int = 100,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Array, Array]:
     """The weights (m, T) and coefficients (q, T), from a first guess, to a relative stationarity of `tol`."""
     point, damping = _Point.at(problem, Phi, W, beta), 0.0
     for _ in range(max_steps):
         own, outside = point.residuals()
-        if max(own, outside) <= tol:
+        if max(own, outside) <= tol or should_stop():
             break
         if outside > own:
             moved = point.joined()

@@ -23,6 +23,8 @@ from convexrelu.pricing.task_search import JointSearchResult, find_joint_neurons
 _SAME = 1e-7
 # Rounds without relative progress beyond rounding, after which there will be none.
 _PATIENCE, _PROGRESS = 10, 1e-13
+# Entries of the derivative of the predictions beyond which neurons do not slide, but are only exchanged.
+_LARGEST_JACOBIAN = 20_000_000
 # Every round starts with at most this stiffness: the neurons added have yet to find their kinks.
 _WARM_STIFFNESS = 20.0
 
@@ -162,7 +164,8 @@ class _Loop:
         U = np.vstack([it.U / costs[:, None], found.neurons[rows]])
         C = np.vstack([it.C, found.slopes[rows]])
         W = np.vstack([it.V * costs[:, None], np.zeros((int(rows.sum()), problem.n_tasks))])
-        W, beta = solve_group_lasso(problem, np.maximum(U @ problem.Z.T, 0.0), W, it.beta, 0.01 * self.tol)
+        Phi = np.maximum(U @ problem.Z.T, 0.0)
+        W, beta = solve_group_lasso(problem, Phi, W, it.beta, 0.01 * self.tol, should_stop=self.should_stop)
         alive = W.any(axis=1)
         return JointIterate(U[alive], W[alive], C[alive], beta).balanced(problem)
 
@@ -178,6 +181,9 @@ class _Loop:
     def _minimise(self, iterate: JointIterate, tol: float) -> None:
         """Let the neurons slide, as far as that lowers the objective."""
         self._accept(evaluate(self.problem, iterate))
+        m, (n, k), T = len(iterate.U), self.problem.Z.shape, self.problem.n_tasks
+        if n * T * m * (k + T) > _LARGEST_JACOBIAN:
+            return
         done = minimise(
             self.problem,
             iterate,
