@@ -22,11 +22,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convexrelu import errors as errors
     from convexrelu import losses as losses
+    from convexrelu import univariate as univariate
     from convexrelu.backends import available_backends as available_backends
     from convexrelu.certificate import Certificate as Certificate
     from convexrelu.certify import certify as certify
     from convexrelu.kernel import Kernel as Kernel
     from convexrelu.network import Network as Network
+    from convexrelu.optimal_set import OptimalSet as OptimalSet
+    from convexrelu.path import Path as Path
+    from convexrelu.path import solve_path as solve_path
     from convexrelu.patterns import Patterns as Patterns
     from convexrelu.patterns import enumerate_patterns as enumerate_patterns
     from convexrelu.patterns import sample_patterns as sample_patterns
@@ -34,7 +38,13 @@ if TYPE_CHECKING:
     from convexrelu.result import Result as Result
     from convexrelu.result import Solution as Solution
     from convexrelu.result import Status as Status
+    from convexrelu.sensitivity import Sensitivity as Sensitivity
+    from convexrelu.sensitivity import sensitivity as sensitivity
     from convexrelu.solve import solve as solve
+    from convexrelu.verification import Verdict as Verdict
+    from convexrelu.verification import Verification as Verification
+    from convexrelu.verify import improve as improve
+    from convexrelu.verify import verify as verify
 
 __version__ = "0.1.0"
 
@@ -43,17 +53,28 @@ _HOME = {
     "Certificate": "certificate",
     "Kernel": "kernel",
     "Network": "network",
+    "OptimalSet": "optimal_set",
+    "Path": "path",
     "Patterns": "patterns",
     "Result": "result",
+    "Sensitivity": "sensitivity",
     "Solution": "result",
     "Status": "result",
     "TrainingProblem": "problem",
     "available_backends": "backends",
     "certify": "certify",
     "enumerate_patterns": "patterns",
+    "improve": "verify",
     "sample_patterns": "patterns",
+    "sensitivity": "sensitivity",
     "solve": "solve",
+    "solve_path": "path",
+    "Verdict": "verification",
+    "Verification": "verification",
+    "verify": "verify",
 }
+
+_MODULES = ("errors", "losses", "univariate")
 
 __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answers
     "TrainingProblem",
@@ -70,6 +91,16 @@ __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answ
     "Certificate",
     "certify",
     "losses",
+    "univariate",
+    "OptimalSet",
+    "solve_path",
+    "Path",
+    "sensitivity",
+    "Sensitivity",
+    "verify",
+    "Verification",
+    "Verdict",
+    "improve",
     "errors",
     "__version__",
 ]
@@ -92,7 +123,7 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("errors", "losses"):
+    if name in _MODULES:
         return import_module(f"convexrelu.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

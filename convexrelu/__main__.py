@@ -1,4 +1,4 @@
-"""The command line: ``python -m convexrelu demo | fit | certify | info``.
+"""The command line: ``python -m convexrelu demo | fit | certify | verify | info``.
 
 Letters: `X` (n, d) data, `y` (n,) targets, `lam` weight decay; `W` (d, m), `b` (m,), `v` (m,) weights of a network.
 """
@@ -115,10 +115,7 @@ def _certify(options: argparse.Namespace) -> int:
 
     network = cr.Network.load(options.network)
     about = network.metadata
-    table = _read_csv(options.data)
-    target = table.column(options.target)
-    features = [table.column(name) for name in about.get("features", [n for n in table.names if n != target])]
-    X, y = _split(table.select([*features, target]), about.get("scaling"))
+    X, y, target = _data_of(options, network)
     lam = about.get("weight_decay") if options.weight_decay is None else options.weight_decay
     if lam is None:
         raise InvalidInputError(f"{options.network} does not record its weight decay; write `--weight-decay LAM`.")
@@ -129,6 +126,40 @@ def _certify(options: argparse.Namespace) -> int:
     _print_data(problem, target)
     _print_certificate(certificate, network)
     return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    import convexrelu as cr
+
+    network = cr.Network.load(options.model) if options.model.endswith(".npz") else _from_onnx(options.model)
+    X, y, _ = _data_of(options, network)
+    verification = cr.verify(_stated_problem(options, X, y), network, **_given(options, "tol", "time_limit"))
+    print(verification.report())
+    if options.out is not None:
+        replace(verification.improved, metadata=network.metadata).save(options.out)
+        _print_rows({"saved": options.out})
+    return 0
+
+
+def _from_onnx(path: str) -> Network:
+    import convexrelu as cr
+
+    if not path.endswith(".onnx"):
+        raise InvalidInputError(f"{path} is neither an .npz file of this package nor .onnx; export the model to ONNX.")
+    return cr.Network.from_onnx(path)
+
+
+def _stated_problem(options: argparse.Namespace, X: Array, y: Array) -> TrainingProblem:
+    """The objective that the options state: this package's own, or PyTorch's with a reduction."""
+    import convexrelu as cr
+
+    _check_out(options.out)
+    if options.weight_decay is None:
+        raise InvalidInputError("`--weight-decay LAM` is missing: the one the network was trained with.")
+    chosen: dict[str, Any] = _modes(options) | {"loss": _loss(options.loss or "squared")}
+    if options.reduction is None:
+        return cr.TrainingProblem(X, y, options.weight_decay, **chosen)
+    return cr.TrainingProblem.from_torch(X, y, options.weight_decay, reduction=options.reduction, **chosen)
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -270,6 +301,16 @@ def _loss(text: str) -> Loss:
         raise InvalidInputError(message) from None
 
 
+def _data_of(options: argparse.Namespace, network: Network) -> tuple[Array, Array, str]:
+    """Features and target as a network was trained on them, and the target's name."""
+    about = network.metadata
+    table = _read_csv(options.data)
+    target = table.column(options.target)
+    features = [table.column(name) for name in about.get("features", [n for n in table.names if n != target])]
+    X, y = _split(table.select([*features, target]), about.get("scaling"))
+    return X, y, target
+
+
 def _split(values: Array, scaling: dict[str, list[float]] | None) -> tuple[Array, Array]:
     """Features and target, the last column, as the network sees them."""
     if scaling is not None:
@@ -370,6 +411,14 @@ def _parser() -> argparse.ArgumentParser:
     certify.add_argument("network", metavar="NET.npz")
     _add_data_options(certify)
 
+    verify = commands.add_parser("verify", help="tell how far a network trained elsewhere is from optimal, and why")
+    verify.set_defaults(run=_verify)
+    verify.add_argument("model", metavar="MODEL", help="an ONNX file, or an NPZ file of this package")
+    _add_data_options(verify)
+    reductions = "PyTorch's convention: the weight decay belongs to a mean or sum (of squares without 1/2)"
+    verify.add_argument("--reduction", choices=("mean", "sum"), help=f"{reductions}; output bias penalized by default")
+    verify.add_argument("--out", metavar="NET.npz", help="save the best network known")
+
     info = commands.add_parser("info", help="versions, backends, threads")
     info.set_defaults(run=_info)
     return parser
@@ -385,7 +434,7 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         metavar="LOSS",
         help=f"{', '.join(LOSS_NAMES)}; quantile:0.9, huber:0.5 set a parameter (default: squared; certify: as saved)",
     )
-    decay = f"fit: {DEFAULT_FRACTION:g} of the largest useful one; certify: as saved"
+    decay = f"fit: {DEFAULT_FRACTION:g} of the largest useful one; certify: as saved; verify: must be given"
     parser.add_argument("--weight-decay", type=float, metavar="LAM", help=f"default: {decay}")
     for name in ("--bias", "--output-bias", "--skip"):
         parser.add_argument(name, choices=MODES, help="parameters absent, penalized or free (see TrainingProblem)")

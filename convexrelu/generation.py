@@ -18,8 +18,10 @@ from convexrelu.arrays import Array
 from convexrelu.backends import Backend
 from convexrelu.backends.native import Progress
 from convexrelu.backends.native import generate as native_generate
+from convexrelu.losses import PiecewiseLoss
 from convexrelu.monitor import Monitor
 from convexrelu.native.bridge import iterate_of, reduced_problem, solution_of
+from convexrelu.native.proximal import ProximalLoss
 from convexrelu.native.reduced import Iterate
 from convexrelu.network import Network
 from convexrelu.patterns.patterns import Patterns, neuron_patterns
@@ -42,6 +44,14 @@ FINEST = 1e-10
 STALLED = 0.01
 # How often an interpolation program without a solution gets four times the patterns.
 SAMPLING_ROUNDS = 5
+# Losses with kinks: the first accuracy; the first price of moving the dual variable, in units of the targets, and how
+# it falls; the largest number of moves.
+FIRST_TOLERANCE = 1e-2
+FIRST_PRICE = 0.05
+PRICE_FACTOR = 0.7
+PROXIMAL_STEPS = 40
+# Solves in a row that may end without success before another method takes over.
+PROXIMAL_FAILURES = 3
 
 
 class Method(Protocol):
@@ -118,9 +128,17 @@ class NativeMethod:
     """The native solver: neurons slide between cells instead of staying in theirs."""
 
     def __init__(
-        self, problem: TrainingProblem, tol: float, seed: int, monitor: Monitor, warm_start: Network | None
+        self,
+        problem: TrainingProblem,
+        tol: float,
+        seed: int,
+        monitor: Monitor,
+        warm_start: Network | None,
+        n_starts: int | None = None,
     ) -> None:
         self.problem, self.tol, self.monitor = problem, max(PROGRAM_SHARE * tol, FINEST), monitor
+        # Random starts of each search; by default as many as the native solver takes from scratch.
+        self.n_starts = n_starts
         self.rng = np.random.default_rng(seed)
         self.reduced = reduced_problem(problem)
         self.stuck = False
@@ -134,6 +152,8 @@ class NativeMethod:
             tol=self.tol,
             warm_start=self.iterate,
             extra=None if start is None or extra is None else self._as_found(start, extra),
+            n_starts=self.n_starts,
+            n_thorough=self.n_starts,
             should_stop=self.monitor.should_stop,
             callback=self._report,
         )
@@ -151,6 +171,58 @@ class NativeMethod:
         value = float(start.dual[:, 0] @ np.maximum(pre, 0.0))
         slopes = (pre > 0).astype(float)[None]
         return SearchResult(neuron[None], np.array([np.sign(value)]), np.array([abs(value)]), slopes, abs(value))
+
+
+class ProximalMethod(NativeMethod):
+    """The native solver for losses with kinks: smoothed about the dual variable of the last solve, again and again."""
+
+    def __init__(
+        self, problem: TrainingProblem, tol: float, seed: int, monitor: Monitor, warm_start: Network | None
+    ) -> None:
+        super().__init__(problem, tol, seed, monitor, warm_start)
+        self.final, self.tol = self.tol, FIRST_TOLERANCE
+        self.reference = np.zeros_like(problem.Y)
+        self.price = FIRST_PRICE * problem.loss.unit(problem.Y)
+
+    def run(self, start: Solution | None, extra: Array | None) -> Solution:
+        """See `Method`; ends when the dual variable is worth the objective."""
+        done, failures = False, 0
+        for _ in range(PROXIMAL_STEPS):
+            self._smooth()
+            solution = super().run(start, extra)
+            start, extra = None, None
+            failures = failures + 1 if self.stuck else 0
+            if self.monitor.should_stop() or failures == PROXIMAL_FAILURES:
+                break
+            if self.stuck:
+                # Too stiff for where it is: smooth more, about the last good dual variable.
+                self.price *= 2.0
+                continue
+            self.reference = np.array(solution.dual)
+            gap = self._gap(solution)
+            done = self.tol <= self.final and gap <= self.final
+            if done:
+                break
+            # Far from the solution an accurate solve is wasted.
+            self.tol = max(min(self.tol, 0.1 * gap), self.final)
+            self.price *= PRICE_FACTOR
+        self.stuck = not done
+        return solution
+
+    def _smooth(self) -> None:
+        loss = self.problem.loss
+        assert isinstance(loss, PiecewiseLoss)
+        self.reduced = reduced_problem(self.problem, ProximalLoss(loss, self.reference, self.price))
+
+    def _gap(self, solution: Solution) -> float:
+        """Relative gap if the search has missed nothing; nothing is proven by it."""
+        problem = self.problem
+        nu, value = problem.feasible_direction(solution.dual), program_value(problem, solution)
+        scale = min(problem.loss.largest_scale(nu, problem.Y, problem.sample_weight), 1.0)
+        return (value - problem.dual_value(scale * nu)) / max(abs(value), problem.negligible)
+
+    def _report(self, progress: Progress) -> None:
+        """Nothing: the objective of a smoothed loss is not the problem's."""
 
 
 class ConicMethod:

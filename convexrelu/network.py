@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 
 from convexrelu.arrays import Array, frozen, row_norms
 from convexrelu.errors import InvalidInputError
+from convexrelu.interop.expression import Expression
+from convexrelu.interop.imported import Imported
 from convexrelu.validation import check_choice, check_matrix, check_numeric
 
 FORMAT = 1
@@ -121,6 +124,12 @@ class Network:
             output_bias=self.output_bias + shift,
         )
 
+    def alive(self, X: Any) -> Network:
+        """Without the neurons that are off at all rows of X (n, d): the same predictions there."""
+        pre = check_matrix(X, "X") @ self.hidden.T + self.hidden_bias
+        on = np.flatnonzero((pre > 0).any(axis=0))
+        return replace(self, hidden=self.hidden[on], hidden_bias=self.hidden_bias[on], output=self.output[on])
+
     def merged(self, tol: float = 1e-10) -> Network:
         """Merge neurons whose (w_j, b_j) point the same way, then balance: the same function, a lower or equal norm.
 
@@ -182,6 +191,128 @@ class Network:
         if unknown:
             raise InvalidInputError(f"`path` {str(path)!r} lacks or has unknown arrays: {', '.join(sorted(unknown))}.")
         return cls(**arrays, bias=bias, metadata=metadata)
+
+    # -- other libraries ------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_torch(
+        cls, module: Any, *, layers: Mapping[str, str] | None = None, activation: str | None = None
+    ) -> Network:
+        """The network that a PyTorch module computes.
+
+        Parameters
+        ----------
+        module : torch.nn.Module or state dict
+            Any module that amounts to linear - ReLU - linear, with or without a linear skip. Its float32 weights are
+            taken as they are, in float64.
+        layers : mapping, for a state dict only
+            {"hidden": name, "output": name} and optionally "skip": names as in the state dict without ".weight".
+        activation : "relu", for a state dict only
+            The names of a state dict do not tell.
+
+        Raises
+        ------
+        UnsupportedError
+            If it is anything else; the message names the layer.
+        NotInstalledError
+            If PyTorch is missing.
+        """
+        from convexrelu.interop.torch import read_module, read_state_dict
+
+        if isinstance(module, Mapping):
+            return cls.from_imported(read_state_dict(module, layers, activation))
+        return cls.from_imported(read_module(module))
+
+    @classmethod
+    def from_sklearn(cls, estimator: Any) -> Network:
+        """The network of a fitted `MLPRegressor` or `MLPClassifier`, before any sigmoid or softmax.
+
+        Parameters
+        ----------
+        estimator : estimator or Pipeline
+            One hidden ReLU layer. The linear scalers of a Pipeline are folded into the hidden layer: the network then
+            takes raw inputs, and its penalty is not the one of the training (`metadata["notes"]` says so).
+
+        Raises
+        ------
+        UnsupportedError
+            If it is anything else, by name.
+        """
+        from convexrelu.interop.sklearn import read_estimator
+
+        return cls.from_imported(read_estimator(estimator), bias="free")
+
+    @classmethod
+    def from_onnx(cls, model: Any, *, output: str | None = None) -> Network:
+        """The network that an ONNX model computes.
+
+        Parameters
+        ----------
+        model : path or onnx.ModelProto
+        output : str, optional
+            The tensor to read; by default the only output. Name the logits where a sigmoid or softmax follows.
+
+        Raises
+        ------
+        UnsupportedError
+            If the graph is not that of a two-layer ReLU network; the message names the operator.
+        NotInstalledError
+            If the package onnx is missing.
+        """
+        from convexrelu.interop.onnx import read_graph
+
+        return cls.from_imported(read_graph(model, output))
+
+    @classmethod
+    def from_keras(cls, model: Any) -> Network:
+        """The network of a Keras model whose layers follow one another: Dense, ReLU, Dense.
+
+        Raises
+        ------
+        UnsupportedError
+            If it is anything else, by name.
+        NotInstalledError
+            If Keras is missing.
+        """
+        from convexrelu.interop.keras import read_keras
+
+        return cls.from_imported(read_keras(model))
+
+    @classmethod
+    def from_imported(cls, imported: Imported, bias: str = "penalized") -> Network:
+        """The network of a model that was read; its metadata names library and precision."""
+        parts = {name: getattr(imported.parts, name) for name in ARRAYS}
+        return cls(**parts, bias=bias, metadata=imported.metadata)
+
+    def to_torch(self, dtype: str = "float64") -> Any:
+        """A torch Sequential(Linear, ReLU, Linear) of this network, or a small module where there is a skip."""
+        from convexrelu.interop.torch import to_module
+
+        return to_module(self._parts, dtype, self.bias != "none")
+
+    def to_onnx(self, path: str | Path, dtype: str = "float64", input_box: tuple[Any, Any] | None = None) -> None:
+        """Write an ONNX file, strictly Gemm - Relu - Gemm.
+
+        Parameters
+        ----------
+        path : path
+        dtype : {"float64", "float32"}
+            gurobi-machinelearning and OMLT read either.
+        input_box : (lower, upper), optional
+            Arrays (d,), or numbers: bounds of the inputs. The neurons' bounds over the box go into the metadata of the
+            file as JSON, under "convexrelu.neuron_bounds".
+
+        Notes
+        -----
+        A skip becomes two neurons for each output, relu(t) - relu(-t) = t; `from_onnx` turns them back.
+        """
+        from convexrelu.interop.onnx import write_graph
+
+        write_graph(self._parts, path, dtype, input_box)
+
+    @property
+    def _parts(self) -> Expression:
+        return Expression(**{name: getattr(self, name) for name in ARRAYS})
 
 
 def _array(value: Any, name: str, ndim: int) -> Array:

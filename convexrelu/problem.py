@@ -308,7 +308,7 @@ class TrainingProblem:
             return value, error
         slopes = np.abs(Qp.T @ nu)
         square = float(np.sum(slopes**2)) / (2 * self.penalty)
-        # Rounding of Qp itself (a d-term sum for each entry) and of the n-term sums, entry by entry; then of the squares.
+        # Rounding of Qp itself (a d-term sum for each entry) and of the n-term sums; then of the squares.
         off = (len(nu) + self.X.shape[1] + 8) * EPS * (row_norms(Qp) @ np.abs(nu))
         squares_off = float(np.sum((2 * slopes + off) * off)) / (2 * self.penalty)
         return value - square, error + squares_off + (slopes.size + 8) * EPS * square + 2 * EPS * abs(value)
@@ -393,7 +393,8 @@ class TrainingProblem:
 
         Notes
         -----
-        With a penalised skip or output bias the residual depends on the weight decay itself; then the value is the
+        Losses with kinks may leave the dual variable without neurons open; the value is then that of one of them: the
+        optimal network is empty from there on, and may be so before. With a penalised skip or output bias the residual depends on the weight decay itself; then the value is the
         fixed point of lam = tau(residual(lam)) reached from above.
         """
         if self.is_interpolation:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from convexrelu.kernel import Kernel, kernel_of
 from convexrelu.network import Network
 from convexrelu.patterns.patterns import Patterns, neuron_patterns
 from convexrelu.problem import TrainingProblem
+
+if TYPE_CHECKING:
+    from convexrelu.optimal_set import OptimalSet
 
 
 class Status(Enum):
@@ -148,6 +152,31 @@ class Result:
         True
         """
         return kernel_of(self.problem, self.network, without_task)
+
+    def optimal_set(self) -> OptimalSet:
+        """All optimal networks of the problem, of which `network` is one.
+
+        Returns
+        -------
+        OptimalSet
+            Complete where it is proven which directions are active; its `completeness` says how. For a result optimal
+            among given patterns: all networks with these patterns.
+
+        Raises
+        ------
+        InvalidInputError
+            If the result is not optimal, or not accurate enough to be brought to the optimum.
+        UnsupportedError
+            For several tasks, or a loss other than the squared one and interpolation.
+
+        Notes
+        -----
+        Newton's method brings the optimum to rounding; then the projected gradient of each activation pattern is
+        computed where these are at most 20,000: a small least squares problem each.
+        """
+        from convexrelu.optimal_set import OptimalSet
+
+        return OptimalSet.of(self)
 
     def __repr__(self) -> str:
         c = self.certificate

@@ -9,10 +9,10 @@ from convexrelu.arrays import Array
 from convexrelu.backends import Backend, get_backend
 from convexrelu.certificate import Certificate, certificate
 from convexrelu.errors import InvalidInputError
-from convexrelu.generation import ConicMethod, Generated, Method, NativeMethod, generate
+from convexrelu.generation import ConicMethod, Generated, Method, NativeMethod, ProximalMethod, generate
 from convexrelu.monitor import Monitor, State
 from convexrelu.multitask import JointMethod, takes_jointly
-from convexrelu.native.bridge import is_native
+from convexrelu.native.bridge import is_native, is_proximal
 from convexrelu.network import Network
 from convexrelu.patterns.enumeration import enumerate_arrangement
 from convexrelu.patterns.patterns import Patterns
@@ -113,7 +113,7 @@ def solve(
     monitor = Monitor(callback, own_lines, time_limit, max_iter)
     if _is(patterns, "generate"):
         methods = _methods(problem, backend, tol, random_state, monitor, warm_start, options)
-        return _generated(problem, generate(problem, methods, tol, monitor, max_boxes), tol, monitor)
+        return generated_result(problem, generate(problem, methods, tol, monitor, max_boxes), tol, monitor)
     chosen = choose_patterns(problem, patterns, random_state)
     monitor.lap("patterns")
     solver = get_backend("clarabel" if backend == "native" else backend)
@@ -134,19 +134,23 @@ def _methods(
     options: Mapping[str, Any] | None,
 ) -> Iterator[Method]:
     """The native solver where it is asked for and can; a conic backend otherwise, and where the native one is stuck."""
-    if backend == "native" and (is_native(problem) or takes_jointly(problem)):
+    if backend == "native" and takes_jointly(problem):
         if options:
             raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
-        if takes_jointly(problem):
-            # The programs of the other backends are those of one task.
-            yield JointMethod(problem, tol, seed, monitor, warm_start)
-            return
-        yield NativeMethod(problem, tol, seed, monitor, warm_start)
+        # The programs of the other backends are those of one task.
+        yield JointMethod(problem, tol, seed, monitor, warm_start)
+        return
+    if backend == "native" and (is_native(problem) or is_proximal(problem)):
+        if options:
+            raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
+        method = ProximalMethod if is_proximal(problem) else NativeMethod
+        yield method(problem, tol, seed, monitor, warm_start)
     solver = get_backend("clarabel" if backend == "native" else backend)
     yield ConicMethod(problem, tol, seed, monitor, warm_start, solver, options)
 
 
-def _generated(problem: TrainingProblem, found: Generated, tol: float, monitor: Monitor) -> Result:
+def generated_result(problem: TrainingProblem, found: Generated, tol: float, monitor: Monitor) -> Result:
+    """The result of a generation, certified."""
     network = network_of(problem, found.solution, tol)
     if problem.Y.shape[1] > 1:
         network = narrowed(problem, network, problem.objective(network) * (1 + 0.01 * tol))

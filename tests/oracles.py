@@ -358,3 +358,144 @@ def joint_correlation(A, N, w):
     """|N^T relu(A w)| of the neuron w scaled to norm one."""
     norm = np.linalg.norm(w)
     return float(np.linalg.norm(N.T @ np.maximum(A @ w, 0.0)) / norm) if norm > 0 else 0.0
+
+
+# -- one input --------------------------------------------------------------------------------------------------------
+
+
+def fewest_knots(x, y):
+    """The fewest knots of a continuous piecewise linear interpolant of distinct sorted x: dynamic programming, exactly.
+
+    State: the slopes with which a point can be reached, "=" that of the chord, ">" or "<" any steeper or flatter one.
+    """
+    if len(x) < 2:
+        return 0
+    slopes, _ = spline_slopes(x, y)
+    costs = {"=": 0, ">": 1, "<": 1}
+    for before, slope in itertools.pairwise(slopes):
+        reach = {want: min(costs[s] + _bend(before, s, slope, want) for s in costs) for want in "=><"}
+        anything = min(costs.values())
+        costs = {"=": reach["="], ">": min(reach["<"] + 1, anything + 2), "<": min(reach[">"] + 1, anything + 2)}
+    return min(costs.values())
+
+
+def _bend(before, state, slope, want):
+    """Knots needed at a point to leave it with a slope equal to, above or below `slope`: none or one."""
+    reached = {"=": before, ">": np.inf, "<": -np.inf}[state]
+    if want == "=":
+        meets = {"=": before == slope, ">": slope > before, "<": slope < before}[state]
+    elif want == ">":
+        meets = reached > slope or state == ">"
+        meets = meets or (state == "<" and before > slope)
+    else:
+        meets = reached < slope or state == "<"
+        meets = meets or (state == ">" and before < slope)
+    return 0 if meets else 1
+
+
+def interpolant_range(x, y, at, value, skip, n_grid=4):
+    """Least and largest f(at) over interpolants of norm `value` with knots on a grid that has all crossings of lines.
+
+    A linear program: too narrow if the grid misses a knot, never too wide.
+    """
+    from scipy.optimize import linprog
+
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    slopes = np.diff(y) / np.diff(x)
+    knots = [*x, x[0] - 1, x[-1] + 1]
+    for k in range(len(x) - 1):
+        knots.extend(np.linspace(x[k], x[k + 1], n_grid + 2)[1:-1])
+        if 0 < k < len(x) - 2 and slopes[k + 1] != slopes[k - 1]:
+            t = (y[k] - y[k + 1] + slopes[k + 1] * x[k + 1] - slopes[k - 1] * x[k]) / (slopes[k + 1] - slopes[k - 1])
+            knots.extend([t] if x[k] < t < x[k + 1] else [])
+    knots = np.array(knots)
+
+    def features(points):
+        right = np.maximum(points[:, None] - knots, 0)
+        left = np.zeros((len(points), 0)) if skip == "free" else np.maximum(knots - points[:, None], 0)
+        linear = [points[:, None]] if skip == "free" else []
+        hidden = np.hstack([right, left])
+        return np.hstack([hidden, -hidden, np.ones((len(points), 1)), *linear])
+
+    n_linear = 2 if skip == "free" else 1
+    A = features(x)
+    price = np.concatenate([np.ones(A.shape[1] - n_linear), np.zeros(n_linear)])
+    bounds = [(0, None)] * (A.shape[1] - n_linear) + [(None, None)] * n_linear
+    goal = features(np.array([at]))[0]
+    ends = []
+    for sign in (1.0, -1.0):
+        limits = {"A_ub": price[None], "b_ub": [value * (1 + 1e-12) + 1e-12], "A_eq": A, "b_eq": y, "bounds": bounds}
+        ends.append(sign * linprog(sign * goal, **limits).fun)
+    return ends
+
+
+def group_trend_value(x, Y, weight_decay, sample_weight):
+    """Optimal value of training with free bias and skip, several tasks, by cvxpy: knots at all inner samples (D.1)."""
+    x, Y = np.asarray(x, dtype=float), np.asarray(Y, dtype=float)
+    inner = np.unique(x)[1:-1]
+    H = np.maximum(x[:, None] - inner, 0.0)
+    V = cp.Variable((len(inner), Y.shape[1])) if len(inner) else None
+    fit = np.column_stack([x, np.ones(len(x))]) @ cp.Variable((2, Y.shape[1]))
+    fit = fit + (H @ V if len(inner) else 0.0)
+    error = cp.sum_squares(cp.multiply(np.sqrt(sample_weight)[:, None], fit - Y)) / 2
+    norm = cp.sum(cp.norm(V, 2, axis=1)) if len(inner) else 0.0
+    return _minimum(cp.Problem(cp.Minimize(error + weight_decay * norm)))
+
+
+# -- optimal sets -----------------------------------------------------------------------------------------------------
+
+
+def univariate_range(x, y, points):
+    """Lowest and highest value at points inside the data of all interpolants of least total variation of the slope.
+
+    Theory D.3, for distinct sorted x and a free skip: where the slope changes with the same sign at both ends of an
+    interval, the function lies between the chord and the two neighbouring segments, prolonged; elsewhere on the chord.
+    """
+    slopes, changes = spline_slopes(x, y)
+    slopes, changes = [float(s) for s in slopes], [0.0, *map(float, changes), 0.0]
+    lower, upper = [], []
+    for point in points:
+        k = min(max(int(np.searchsorted(x, point)) - 1, 0), len(x) - 2)
+        chord = y[k] + slopes[k] * (point - x[k])
+        low = high = chord
+        if changes[k] * changes[k + 1] > 0:
+            ends = [y[k] + slopes[k - 1] * (point - x[k]), y[k + 1] + slopes[k + 1] * (point - x[k + 1])]
+            low, high = (max(ends), chord) if changes[k] > 0 else (chord, min(ends))
+        lower.append(low)
+        upper.append(high)
+    return np.array(lower), np.array(upper)
+
+
+def direct_range(X, fit, cost, point, *, bias, output_bias, skip, beta=None, slack=1e-7):
+    """Lowest and highest prediction at a point over all networks with these predictions on X and at most this cost.
+
+    The point joins the data, so that predictions there are linear in the blocks of each of *its* cells too. Cost and
+    predictions may be off by `slack` (relative), without which solvers find no interior: directions may then turn by
+    its root.
+    """
+    X, fit = np.asarray(X, dtype=float), np.asarray(fit, dtype=float)
+    both = np.vstack([X, point])
+    A = hidden_data(both, bias)
+    D = exact_patterns(A)
+    D = D[D.any(axis=1)]
+    p = A.shape[1] - (bias == "free")
+    prediction, norm, constraints = cp.Constant(np.zeros(len(both))), cp.Constant(0.0), []
+    for sign in (1.0, -1.0):
+        U = cp.Variable((len(D), A.shape[1]))
+        pre = U @ A.T
+        constraints += [cp.multiply(2.0 * D - 1, pre) >= 0, cp.abs(U[:, p:]) <= 1e3 * (1 + np.abs(both).max())]
+        prediction = prediction + sign * cp.sum(cp.multiply(D.astype(float), pre), axis=0)
+        norm = norm + cp.sum(cp.norm(U[:, :p], 2, axis=1))
+    for kind, columns in ((skip, both), (output_bias, np.ones((len(both), 1)))):
+        if kind == "free":
+            prediction = prediction + columns @ cp.Variable(columns.shape[1])
+    size = slack * max(np.abs(fit).max(), 1e-3)
+    constraints += [norm <= cost * (1 + slack) + size, cp.abs(prediction[:-1] - fit) <= size]
+    ends = []
+    for sign in (1.0, -1.0):
+        program = cp.Problem(cp.Minimize(sign * prediction[-1]), constraints)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            program.solve(solver=cp.CLARABEL)
+        ends.append(sign * float(program.value))
+    return ends[0], ends[1]

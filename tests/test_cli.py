@@ -167,6 +167,43 @@ def test_target_without_signal_is_fitted_by_the_empty_network(tmp_path, capsys):
     assert field(capsys.readouterr().out, "neurons") == "0"
 
 
+# -- verify -----------------------------------------------------------------------------------------------------------
+
+
+def test_verify_tells_optimal_from_better_known(data, tmp_path, capsys):
+    net, onnx, out = (str(tmp_path / name) for name in ("net.npz", "net.onnx", "better.npz"))
+    main(["fit", data, "--target", "height", "--weight-decay", "0.5", "--out", net])
+    cr.Network.load(net).to_onnx(onnx)
+    capsys.readouterr()
+    for model in (net, onnx):
+        assert main(["verify", model, data, "--target", "height", "--weight-decay", "0.5"]) == 0
+        assert capsys.readouterr().out.startswith("Globally optimal.")
+    assert main(["verify", onnx, data, "--target", "height", "--weight-decay", "5", "--out", out]) == 0
+    assert capsys.readouterr().out.startswith("Trained on a different objective.")
+    assert main(["verify", out, data, "--target", "height", "--weight-decay", "5"]) == 0
+    assert capsys.readouterr().out.startswith("Globally optimal.")
+
+
+def test_verify_knows_the_convention_of_torch(data, tmp_path, capsys):
+    X, y = np.split(np.loadtxt(data, delimiter=",", skiprows=1), [2], axis=1)
+    path = str(tmp_path / "net.onnx")
+    problem = cr.TrainingProblem.from_torch(X, y, 0.1, reduction="mean")
+    cr.solve(problem).network.to_onnx(path)
+    arguments = ["verify", path, data, "--target", "height", "--weight-decay", "0.1"]
+    assert main([*arguments, "--reduction", "mean", "--loss", "squared"]) == 0
+    assert capsys.readouterr().out.startswith("Globally optimal.")
+
+
+def test_verify_says_what_it_needs(data, tmp_path, capsys):
+    path = tmp_path / "net.npz"
+    cr.Network(hidden=[[1.0, 0.0]], hidden_bias=[0.0], output=[[1.0]]).save(path)
+    assert "--weight-decay" in fails(capsys, "verify", str(path), data, "--target", "height")
+    rest = ("--target", "height", "--weight-decay", "1")
+    assert "export the model to ONNX" in fails(capsys, "verify", "model.pt", data, *rest)
+    assert "No such file" in fails(capsys, "verify", str(tmp_path / "missing.onnx"), data, *rest)
+    assert "'nonsense'" in fails(capsys, "verify", str(path), data, *rest, "--loss", "nonsense")
+
+
 # -- errors -----------------------------------------------------------------------------------------------------------
 
 

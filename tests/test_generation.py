@@ -7,7 +7,9 @@ from strategies import LEGAL_MODES
 
 import convexrelu as cr
 from convexrelu.errors import InvalidInputError
-from convexrelu.losses import get_loss
+from convexrelu.losses import HingeLoss, get_loss
+from convexrelu.native.bridge import is_proximal
+from convexrelu.native.proximal import ProximalLoss
 from convexrelu.result import Status
 
 LOSSES = tuple(oracles.LOSSES)
@@ -109,6 +111,36 @@ def test_a_circling_native_solver_hands_over():
     result = cr.solve(cr.TrainingProblem(X, y, 0.105438, "huber", bias="none", skip="penalized"))
     assert result.status is Status.OPTIMAL
     assert result.solution.message != "native"
+
+
+@pytest.mark.parametrize("name", ["hinge", "quantile"])
+def test_losses_with_kinks_natively(name):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 3))
+    y = np.sin(2 * X[:, 0]) + X[:, 1] ** 2
+    y = np.sign(y - 1) if name == "hinge" else y
+    problem = cr.TrainingProblem(X, y, loss=name, output_bias="free")
+    problem = problem.with_weight_decay(0.2 * problem.max_weight_decay())
+    assert is_proximal(problem)
+    result, other = cr.solve(problem), cr.solve(problem, backend="clarabel")
+    assert result.status is other.status is Status.OPTIMAL
+    assert result.solution.message == "native" != other.solution.message
+    # Both are within 1e-6 of the optimum.
+    assert result.objective == pytest.approx(other.objective, rel=1e-6)
+
+
+def test_a_smoothed_loss_is_the_loss_at_its_reference():
+    rng = np.random.default_rng(0)
+    Y, weight = rng.choice([-1.0, 1.0], (6, 1)), np.array([0.0, 0.5, 1.0, 1.0, 2.0, 2.0])
+    hinge, F = HingeLoss(), rng.standard_normal((6, 1))
+    nu = -hinge.gradient(F, Y, weight)
+    smooth = ProximalLoss(hinge, nu, 0.3)
+    np.testing.assert_array_equal(smooth.gradient(F, Y, weight), -nu)
+    assert smooth.value(F, Y, weight) == pytest.approx(hinge.value(F, Y, weight), rel=1e-14)
+    other, step = ProximalLoss(hinge, 0.3 * nu, 0.3), 1e-6 * rng.standard_normal((6, 1))
+    change = other.value(F + step, Y, weight) - other.value(F - step, Y, weight)
+    assert change == pytest.approx(2 * np.sum(other.gradient(F, Y, weight) * step), rel=1e-6)
+    assert other.value(F, Y, weight) <= hinge.value(F, Y, weight)
 
 
 def test_quantiles_of_a_constant():

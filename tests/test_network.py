@@ -242,3 +242,11 @@ def test_arrays_are_read_only_copies():
             getattr(network, name)[...] = 0.0
     with pytest.raises(AttributeError):
         network.hidden = hidden
+
+
+def test_alive_keeps_the_predictions_on_the_data():
+    network = cr.Network([[1.0], [-1.0], [1.0]], [0.0, 0.0, -5.0], [[1.0], [2.0], [3.0]])
+    X = [[1.0], [2.0]]
+    alive = network.alive(X)
+    assert alive.n_neurons == 1
+    np.testing.assert_array_equal(alive(X), network(X))

@@ -19,17 +19,26 @@ LAYERS = (
     ("validation",),
     ("patterns",),
     ("losses",),
+    ("interop",),
     ("network", "linear_part", "linear_fit", "dual_domain", "interpolation", "pricing"),
     ("problem",),
     ("certificate", "targets", "kernel", "width"),
     ("result",),
+    ("univariate",),
     ("native",),
     ("backends",),
     ("program", "recovery"),
+    ("optimal_set",),
+    ("sensitivity", "events"),
     ("generation", "multitask"),
     ("solve",),
-    ("certify",),
+    ("path",),
+    ("certify", "improvements", "stationarity"),
+    ("verification",),
+    ("verify",),
 )
+# A result is where users look for what can be done with it: its methods load what does it when they are called.
+DOORS = {("result", "optimal_set")}
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 TOP = len(LAYERS)  # everything not named above, such as the command line
 
@@ -55,7 +64,7 @@ def upward_imports(name, source):
     for module in imported_modules(ast.parse(source)):
         parts = module.split(".")
         inside = parts[0] == "convexrelu" and len(parts) > 1 and parts[1] != "__version__"
-        if inside and RANK.get(parts[1], TOP) > own:
+        if inside and RANK.get(parts[1], TOP) > own and (name, parts[1]) not in DOORS:
             yield module
 
 

@@ -328,3 +328,44 @@ def test_max_weight_decay_does_not_depend_on_the_weight_decay():
     for kinds in ({}, {"output_bias": "penalized"}, {"skip": "penalized"}):
         values = [cr.TrainingProblem(X, y, decay, **kinds).max_weight_decay() for decay in (1e-3, 1.0, 1e3)]
         assert values[0] == values[1] == values[2]
+
+
+# -- other losses -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "mean", "total"),
+    [
+        ("squared", [0.0, 2.0, 1.0], 1.5, 0.5),
+        ("absolute", [0.0, 2.0, 1.0], 3.0, 1.0),
+        ("huber", [0.0, 2.0, 1.0], 3.0, 1.0),
+        ("logistic", [0, 1, 1], 3.0, 1.0),
+        ("softmax", [0, 2, 1], 3.0, 1.0),
+    ],
+)
+def test_weight_decay_of_torch_for_every_loss(loss, y, mean, total):
+    X = [[1.0], [2.0], [3.0]]
+    for reduction, factor in (("mean", mean), ("sum", total)):
+        problem = cr.TrainingProblem.from_torch(X, y, 0.1, loss=loss, reduction=reduction)
+        assert problem.weight_decay == pytest.approx(0.1 * factor, rel=1e-15)
+        assert problem.loss.name == loss and problem.output_bias == "penalized"
+
+
+def test_weight_decay_of_sklearn_classifiers_is_alpha():
+    X = [[1.0], [2.0], [3.0]]
+    assert cr.TrainingProblem.from_sklearn(X, [0, 1, 0], 0.1, loss="logistic").weight_decay == 0.1
+    assert cr.TrainingProblem.from_sklearn(X, [0, 1, 2], 0.1, loss="softmax").weight_decay == 0.1
+
+
+def test_labels_are_kept_when_a_problem_is_changed():
+    problem = cr.TrainingProblem([[1.0], [2.0], [3.0]], [0, 1, 0], loss="logistic")
+    np.testing.assert_array_equal(problem.Y[:, 0], [-1, 1, -1])
+    np.testing.assert_array_equal(problem.with_weight_decay(2.0).Y, problem.Y)
+    classes = cr.TrainingProblem([[1.0], [2.0], [3.0]], [0, 2, 1], loss="softmax")
+    assert classes.Y.shape == (3, 3)
+    np.testing.assert_array_equal(classes.with_weight_decay(2.0).Y, classes.Y)
+
+
+def test_a_missing_class_is_named():
+    with pytest.raises(InvalidInputError, match=r"classes in `Y` do not include \[1\].*output bias"):
+        cr.TrainingProblem([[1.0], [2.0]], [0, 2], loss="softmax", output_bias="free")

@@ -613,3 +613,11 @@ def test_every_data_set_is_solved_at_every_bias(X):
     for bias in ("none", "penalized", "free"):
         result = solve(cr.TrainingProblem(X, y, 0.1, bias=bias))
         assert result.status is Status.OPTIMAL
+
+
+def test_data_that_no_neuron_sees():
+    # Without a bias, neurons are zero at the origin.
+    for options in ({}, {"output_bias": "free"}, {"output_bias": "penalized"}):
+        result = cr.solve(cr.TrainingProblem([[0.0], [0.0]], [1.0, 3.0], 0.03, bias="none", **options))
+        assert result.status is cr.Status.OPTIMAL
+        assert result.network.n_neurons == 0

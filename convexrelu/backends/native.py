@@ -28,7 +28,7 @@ from convexrelu.pricing.search import SearchResult, find_neurons
 # Violations above this are searched for without refinement: the neurons will move anyway.
 _COARSE_VIOLATION = 0.5
 _SAME_NEURON = 1e-9
-# Least curvature, relative to the sample weight, that new neurons count on.
+# Least curvature, relative to what is usual, that new neurons count on.
 _STRAIGHT = 0.01
 _SHORTENINGS = 10
 # Rounds without progress after which the method is circling, as it may where kinks of opposite pull coincide.
@@ -241,7 +241,7 @@ class _Loop:
             return state.iterate
         features = np.maximum(directions @ problem.Z.T, 0)
         # A loss may be straight where the network is now; it will not be for long.
-        weight = np.maximum(problem.loss.curvature(state.fit), _STRAIGHT * problem.loss.weight)
+        weight = np.maximum(problem.loss.curvature(state.fit), _STRAIGHT * problem.loss.stiffness)
         lengths = excess / (features**2 @ weight)
         joint = (signs * lengths) @ features
         lengths *= self._shortened((lengths @ excess) / (weight @ joint**2), joint, float(lengths.sum()))

@@ -9,6 +9,7 @@ from convexrelu.losses.hinge import HingeLoss, SquaredHingeLoss
 from convexrelu.losses.huber import HuberLoss
 from convexrelu.losses.logistic import LogisticLoss
 from convexrelu.losses.loss import DataLoss, Loss, LossCone
+from convexrelu.losses.piecewise import PiecewiseLoss
 from convexrelu.losses.softmax import SoftmaxLoss
 from convexrelu.losses.squared import SquaredLoss
 
@@ -48,6 +49,7 @@ __all__ = [
     "LogisticLoss",
     "Loss",
     "LossCone",
+    "PiecewiseLoss",
     "QuantileLoss",
     "SoftmaxLoss",
     "SquaredHingeLoss",

@@ -48,8 +48,8 @@ class Loss(ABC):
     """A convex loss, at least zero. Targets and weights are passed in, already validated as arrays.
 
     To add a loss of your own subclass this, pass an instance as `loss`, and run `convexrelu.testing.check_loss` on it.
-    A smooth loss needs `targets`, `value`, `gradient`, `curvature`, `dual_value`, `fit_radius` and `cone_form` (the last
-    for other backends than the native one), and `domain` if nu is bounded. Every certificate rests on `dual_value`.
+    A smooth loss needs `targets`, `value`, `gradient`, `curvature`, `dual_value`, `fit_radius`, `cone_form` (for other
+    backends than the native one) and, if nu is bounded, `domain`. Every certificate rests on `dual_value`.
 
     Attributes
     ----------
@@ -112,6 +112,10 @@ class Loss(ABC):
         """Second derivative (n, T, T) by rows of F; diagonal but for losses that couple the tasks (softmax)."""
         diagonal = self.curvature(F, Y, weight)
         return diagonal[:, :, None] * np.eye(diagonal.shape[1])
+
+    def stiffness(self, weight: Array) -> Array:
+        """The curvature (n,) to expect where the loss is curved: what a solver counts on where it is straight."""
+        return weight
 
     def domain(self, Y: Array, weight: Array) -> tuple[Array, Array]:
         """Bounds (n, T), (n, T) on each entry of nu within the domain of D; infinite where there are none."""
@@ -180,6 +184,11 @@ class DataLoss:
     def hessian(self, F: Array) -> Array:
         """Second derivative (n, T, T) by rows."""
         return self.loss.hessian(F.reshape(self.Y.shape), self.Y, self.weight)
+
+    @property
+    def stiffness(self) -> Array:
+        """The curvature (n,) to expect where the loss is curved."""
+        return self.loss.stiffness(self.weight)
 
     def dual_value(self, nu: Array) -> float:
         """D(nu), minus infinity outside the domain."""

@@ -18,7 +18,7 @@ from convexrelu.native.reduced import Evaluation, Iterate, ReducedProblem, evalu
 # Relative curvature added along directions in which a neuron's cost is flat (its own, and a free bias): it keeps the
 # blocks invertible, and the convergence along these directions still gains this factor with every step.
 _FLAT = 1e-6
-# Least curvature of the loss, relative to the sample weight, that steps count on while far from the optimum.
+# Least curvature of the loss, relative to what is usual, that steps count on while far from the optimum.
 _FLOOR = 0.01
 _GROWTH = 1.4
 _MAX_STIFFNESS = 1e3
@@ -143,7 +143,7 @@ class _Model:
         """The Newton direction of a positive definite model: curvature of concave kinks is left out."""
         loss = self.problem.loss
         # Steps along which the loss is straight would be as long as the cost is flat; near the optimum they are short.
-        root = np.sqrt(np.maximum(loss.curvature(self.fit), self.floor * loss.weight))
+        root = np.sqrt(np.maximum(loss.curvature(self.fit), self.floor * loss.stiffness))
         weights = self.iterate.signs[:, None] * self.slopes * root
         jacobian = weights[:, :, None] * self.problem.Z
         system = NewtonSystem(self._blocks(), jacobian, root[:, None] * self.problem.linear, self.problem.ridge)

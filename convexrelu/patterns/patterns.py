@@ -68,6 +68,11 @@ class Patterns:
         rows = self.facet_rows[np.repeat(self.facet_indptr[:-1][index], counts) + within]
         return Patterns(self.active[index], indptr, rows, self.key)
 
+    def cone(self, Z: Array, i: int) -> Array:
+        """Rows K (facets, k) of the cone {u : K u >= 0} of pattern i, for the reduced data Z they are patterns of."""
+        rows = self.facet_rows[self.facet_indptr[i] : self.facet_indptr[i + 1]]
+        return np.where(self.active[i, rows], 1.0, -1.0)[:, None] * Z[rows]
+
     def union(self, other: Patterns) -> Patterns:
         """These patterns and those of `other` that are not among them."""
         both = np.packbits(np.vstack([self.active, other.active]), axis=1)

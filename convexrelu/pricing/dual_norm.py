@@ -73,8 +73,8 @@ def dual_norm_over_patterns(arrangement: Arrangement, patterns: Patterns, nu: Ar
     for index in np.argsort(-bounds, kind="stable"):
         if bounds[index] <= best:
             break
-        K = _cone(arrangement, patterns, int(index) % len(patterns))
-        projected = _project(signed[index], K, arrangement.n_penalized, radius)
+        K = patterns.cone(arrangement.Z, int(index) % len(patterns))
+        projected = project(signed[index], K, arrangement.n_penalized, radius)
         bound = min(float(bounds[index]), float(_bound(projected[None], arrangement.n_penalized, radius)[0]))
         if bound > best:
             best, direction = bound, projected
@@ -92,14 +92,7 @@ def _bound(gradients: Array, p: int, radius: float) -> Array:
     return norms
 
 
-def _cone(arrangement: Arrangement, patterns: Patterns, i: int) -> Array:
-    """Facet rows of the cone of pattern i."""
-    rows = patterns.facet_rows[patterns.facet_indptr[i] : patterns.facet_indptr[i + 1]]
-    signs = np.where(patterns.active[i, rows], 1.0, -1.0)
-    return signs[:, None] * arrangement.Z[rows]
-
-
-def _project(g: Array, K: Array, p: int, radius: float) -> Array:
+def project(g: Array, K: Array, p: int, radius: float) -> Array:
     """Return g + K^T rho with rho >= 0 chosen to make its penalised part short and its free coordinate vanish."""
     # Rows are scaled to unit length for the solver; the free coordinate is weighted to be met nearly exactly.
     K = K / np.linalg.norm(K, axis=1)[:, None]

@@ -156,7 +156,7 @@ def find_neurons(
     Each step costs a product of (starts x n) by (n x k^2) and one k x k solve per start. Each start is run for the sign
     of its own value. There is no guarantee that all, or the largest, local maxima are found.
     """
-    if not n_penalized:
+    if n_penalized == 0:  # no weights, no neurons: data of rank zero
         return SearchResult(np.zeros((0, Z.shape[1])), np.zeros(0), np.zeros(0), np.zeros((0, len(Z))), 0.0)
     rows = _Rows.of(Z, n_penalized)
     fresh = _random_neurons(rows, nu, rng, n_random)
@@ -264,12 +264,12 @@ def _newton(rows: _Rows, batch: _Batch, kappa: float) -> tuple[Array, Array, Arr
     if rows.free_bias:
         step = _solve_anchored(rows.points[batch.anchor], system, residual)
     else:
-        step = np.linalg.solve(system, residual[:, :, None])[:, :, 0]
+        step = np.asarray(np.linalg.solve(system, residual[:, :, None])[:, :, 0], dtype=float)
     return np.asarray(step), step @ rows.points.T, np.asarray(stiffness)
 
 
 def _solve_anchored(points: Array, system: Array, residual: Array) -> Array:
-    """The step (B, k) within the directions that keep the kink on its anchor: the bias follows the other coordinates."""
+    """The step (B, k) among directions that keep the kink on its anchor: the bias follows the other coordinates."""
     B, k = points.shape
     free = np.broadcast_to(np.eye(k, k - 1), (B, k, k - 1)).copy()
     free[:, -1] = -points[:, :-1]

@@ -1,0 +1,206 @@
+"""The directions that neurons of optimal networks may have: `Directions`, `active_directions`.
+
+Letters: `Z` (n, k) reduced data, `p` penalised coordinates, `nu` (n,) dual variable, `lam` price of norm, `u` (k,) a
+neuron of cost one, `s` its sign, `a = s nu`. A direction (u, s) is active if a . relu(Z u) = lam, the most there is.
+
+Over one cell the maximum of a . relu(Z u) is attained in one direction at most, the projection of Z^T D a on the cell
+(theory B.1), so there are finitely many, and one on a common face of several cells is the same for all of them. With a
+free bias only the weights u[:p] are unique: their active biases form intervals between kinks of samples. The ends are
+listed as directions; an interval with both ends active is a *segment*, and where the last end is a neuron that is on at
+every sample, any larger bias will do, a *ray*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from convexrelu.arrays import Array, BoolArray, IntArray, frozen, row_norms
+from convexrelu.optimal_set.polish import correlations
+from convexrelu.optimal_set.stationary import Stationary, face_basis, tie_sizes
+from convexrelu.patterns.arrangement import Arrangement
+from convexrelu.patterns.patterns import Patterns
+from convexrelu.pricing.dual_norm import project
+from convexrelu.pricing.rounding import bias_radius
+from convexrelu.problem import TrainingProblem
+
+# Relative: candidates this near the price of norm are refined, and refined ones are the same when this near each other.
+COARSE = 1e-6
+SAME = 1e-7
+# How near to a sample a kink must be to lie on it: tried in this order.
+KINKS = (1e-8, 1e-6, 1e-10)
+
+
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """Active directions.
+
+    Attributes
+    ----------
+    neurons : float64 (m, k)
+        Of cost one, in reduced coordinates.
+    signs : float64 (m,)
+        +1 or -1.
+    segments : int (r, 2)
+        Pairs of directions (lower bias, upper bias) of equal weights and sign with every bias between them active.
+    rays : int (q,)
+        Directions with every larger bias active.
+    """
+
+    neurons: Array
+    signs: Array
+    segments: IntArray
+    rays: IntArray
+
+    def __len__(self) -> int:
+        return len(self.signs)
+
+
+@dataclass(frozen=True, eq=False)
+class Census:
+    """What is asked: the directions of `state` whose correlation is within `tol` (relative) of the price of norm.
+
+    With `patterns` only neurons in the closed cells of these count.
+    """
+
+    state: Stationary
+    patterns: Patterns | None
+    tol: float
+
+    @property
+    def problem(self) -> TrainingProblem:
+        """The problem."""
+        return self.state.problem
+
+    @property
+    def arrangement(self) -> Arrangement:
+        """Its arrangement."""
+        return self.state.problem.arrangement
+
+    @property
+    def level(self) -> float:
+        """Correlations of at least this are active."""
+        return self.problem.penalty * (1.0 - self.tol)
+
+    @cached_property
+    def mirrored(self) -> bool:
+        """Whether a free skip makes u and -u the same: relu(z) = relu(-z) + z."""
+        problem = self.problem
+        return problem.skip == "free" and (problem.output_bias == "free" or problem.bias == "none")
+
+    # -- candidates ---------------------------------------------------------------------------------------------------
+
+    def searched(self) -> tuple[Array, Array]:
+        """Candidates: the state's neurons and what a search finds."""
+        threshold = self.problem.penalty * (1.0 - COARSE)
+        neurons, signs, _ = correlations(self.arrangement, self.state.nu, self.state.neurons, threshold)
+        own = self.state.neurons / self.state.costs[:, None]
+        return np.vstack([own, neurons]), np.concatenate([self.state.signs, signs])
+
+    def projected(self, patterns: Patterns) -> tuple[Array, Array]:
+        """Candidates: the projection of each pattern's gradient on its cone, where it is long enough."""
+        Z, p, radius = self.arrangement.Z, self.arrangement.n_penalized, bias_radius(self.arrangement)
+        gradients = (patterns.active * self.state.nu) @ Z
+        signed = np.concatenate([gradients, -gradients])
+        loose = row_norms(signed[:, :p]) + radius * np.abs(signed[:, p:]).sum(axis=1)
+        threshold = self.problem.penalty * (1.0 - COARSE)
+        index = np.flatnonzero(loose >= threshold)
+        rows = [project(signed[i], patterns.cone(self.arrangement.Z, int(i) % len(patterns)), p, radius) for i in index]
+        U = np.array(rows).reshape(len(index), Z.shape[1])
+        cost = self.arrangement.cost(U)
+        long = cost >= threshold
+        return U[long] / cost[long, None], np.where(index[long] < len(patterns), 1.0, -1.0)
+
+    # -- refinement ---------------------------------------------------------------------------------------------------
+
+    def directions(self, candidates: tuple[Array, Array]) -> Directions:
+        """The distinct active directions among and next to the candidates (m, k), signs (m,)."""
+        found: list[tuple[Array, float]] = []
+        for u, s in zip(*candidates, strict=True):
+            for start in self._starts(u, s):
+                refined = self._refined(start, s)
+                if refined is not None and not any(s == t and self._same(refined, v) for v, t in found):
+                    found.append((refined, float(s)))
+        neurons = np.array([u for u, _ in found]).reshape(len(found), self.arrangement.Z.shape[1])
+        signs = np.array([s for _, s in found])
+        return Directions(frozen(neurons), frozen(signs), self._segments(neurons, signs), self._rays(neurons))
+
+    def _starts(self, u: Array, s: float) -> Iterator[Array]:
+        """The neuron itself; with a free bias, those of its weights whose kink on a sample is nearly active."""
+        p, sign = self.arrangement.n_penalized, self._orientation(u)
+        if self.problem.bias != "free":
+            yield u * sign
+            return
+        for kink in np.unique(-(self.arrangement.Z[:, :p] @ u[:p])):
+            end = np.append(u[:p], kink)
+            if self._correlation(end, s) >= self.problem.penalty * (1.0 - COARSE):
+                yield end * sign
+
+    def _orientation(self, u: Array) -> float:
+        """-1 for the half of all neurons that another one stands for."""
+        p = self.arrangement.n_penalized
+        generic = np.random.default_rng(1).standard_normal(p)
+        return -1.0 if self.mirrored and float(generic @ u[:p]) < 0 else 1.0
+
+    def _correlation(self, u: Array, s: float) -> float:
+        return float(s * (self.state.nu @ np.maximum(self.arrangement.Z @ u, 0.0)))
+
+    def _refined(self, u: Array, s: float) -> Array | None:
+        """The neuron with its kinks on samples put there exactly and the best direction left; None if not active."""
+        pre, size = self.arrangement.Z @ u, tie_sizes(self.arrangement, u[None])[0]
+        for kink in KINKS:
+            tight = np.abs(pre) <= kink * size
+            E = face_basis(self.arrangement, tight)
+            z = E.T @ ((s * self.state.nu * ((pre > 0) & ~tight)) @ self.arrangement.Z)
+            length = float(np.linalg.norm(z))
+            if length > 0 and self._is_active(E @ z / length, s):
+                return np.asarray(E @ z / length)
+        return None
+
+    def _is_active(self, u: Array, s: float) -> bool:
+        if self._correlation(u, s) < self.level:
+            return False
+        return self.patterns is None or bool(inside(self.arrangement, self.patterns, u).any())
+
+    def _same(self, u: Array, v: Array) -> bool:
+        p, radius = self.arrangement.n_penalized, bias_radius(self.arrangement)
+        return bool(np.linalg.norm(u[:p] - v[:p]) <= SAME and np.all(np.abs(u[p:] - v[p:]) <= SAME * radius))
+
+    # -- free biases --------------------------------------------------------------------------------------------------
+
+    def _segments(self, neurons: Array, signs: Array) -> IntArray:
+        pairs: list[tuple[int, int]] = []
+        if self.problem.bias == "free":
+            p = self.arrangement.n_penalized
+            for i, u in enumerate(neurons):
+                mates = np.flatnonzero((row_norms(neurons[:, :p] - u[:p]) <= SAME) & (signs == signs[i]))
+                above = mates[neurons[mates, p] > u[p]]
+                if len(above):
+                    j = int(above[np.argmin(neurons[above, p])])
+                    if self._is_segment(u, neurons[j], float(signs[i])):
+                        pairs.append((i, j))
+        return np.array(pairs, dtype=np.intp).reshape(-1, 2)
+
+    def _is_segment(self, low: Array, high: Array, s: float) -> bool:
+        """Whether no sample's kink lies between; the correlation is linear there, so its middle decides."""
+        p, margin = self.arrangement.n_penalized, SAME * bias_radius(self.arrangement)
+        kinks = -(self.arrangement.Z[:, :p] @ low[:p])
+        between = (kinks > low[p] + margin) & (kinks < high[p] - margin)
+        return not between.any() and self._is_active((low + high) / 2, s)
+
+    def _rays(self, neurons: Array) -> IntArray:
+        """Neurons on at every sample, up to their kink; with given patterns these have no cell."""
+        if self.problem.bias != "free" or self.patterns is not None or not len(neurons):
+            return np.zeros(0, dtype=np.intp)
+        pre = neurons @ self.arrangement.Z.T
+        return np.flatnonzero((pre >= -SAME * tie_sizes(self.arrangement, neurons)).all(axis=1))
+
+
+def inside(arrangement: Arrangement, patterns: Patterns, u: Array) -> BoolArray:
+    """Which patterns' closed cells contain the neuron u, up to rounding."""
+    pre, size = arrangement.Z @ u, tie_sizes(arrangement, u[None])[0]
+    wrong = np.where(patterns.active, pre < -SAME * size, pre > SAME * size)
+    return np.asarray(~wrong.any(axis=1))

@@ -1,0 +1,231 @@
+"""From a solved problem to its optimum to rounding: `polish`.
+
+Letters as in `convexrelu.optimal_set.stationary`. A solver leaves errors of 1e-6 in neurons and dual variable; which
+directions are active, and how many, can only be told after they are gone (theory B.1, its second trap).
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from convexrelu.arrays import Array
+from convexrelu.backends.native import generate as native_generate
+from convexrelu.errors import InvalidInputError, UnsupportedError
+from convexrelu.losses import ExactFit, SquaredLoss
+from convexrelu.native.bridge import iterate_of, reduced_problem
+from convexrelu.native.reduced import Iterate
+from convexrelu.network import Network
+from convexrelu.optimal_set.pruning import independent_weights
+from convexrelu.optimal_set.stationary import Stationary
+from convexrelu.patterns.arrangement import Arrangement
+from convexrelu.patterns.patterns import Patterns
+from convexrelu.pricing.dual_norm import dual_norm_over_patterns
+from convexrelu.pricing.search import find_neurons
+from convexrelu.problem import TrainingProblem
+from convexrelu.result import Result, Status
+
+# How far (relative) a solver may have left a neuron from the kink it belongs on, and how large (relative to the
+# largest) a neuron it may have left where none belongs: tried in this order, the best is kept.
+KINKS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-9)
+NEGLIGIBLE = (1e-9, 1e-6, 1e-4)
+GOOD = 1e-11
+SHARP = 1e-10
+ROUNDS = 20
+USABLE = (Status.OPTIMAL, Status.UNPROVEN, Status.PATTERN_OPTIMAL)
+
+
+def check_supported(problem: TrainingProblem, what: str) -> None:
+    """Raise UnsupportedError unless the problem has one task and the squared loss, or is interpolation."""
+    if problem.Y.shape[1] > 1:
+        raise UnsupportedError(
+            f"`Y` has {problem.Y.shape[1]} tasks; {what} takes one: solve a problem for each column, or ask `certify` "
+            "about networks with several outputs."
+        )
+    if not isinstance(problem.loss, SquaredLoss | ExactFit):
+        raise UnsupportedError(
+            f"`loss={problem.loss.name!r}`: {what} is for the squared loss and for interpolation, whose optimal "
+            "predictions are unique."
+        )
+
+
+def without_idle_samples(problem: TrainingProblem) -> TrainingProblem:
+    """The same problem without samples of weight zero: they neither cost nor restrict anything."""
+    heavy = problem.sample_weight > 0
+    if heavy.all():
+        return problem
+    kinds = problem.loss, problem.bias, problem.output_bias, problem.skip
+    return TrainingProblem(
+        problem.X[heavy], problem.Y[heavy], problem.weight_decay, *kinds, problem.sample_weight[heavy]
+    )
+
+
+def polish(result: Result, problem: TrainingProblem, patterns: Patterns | None) -> tuple[Stationary, float]:
+    """The optimum to rounding, its neurons' predictions independent, and how far from optimal it still is.
+
+    Parameters
+    ----------
+    result : Result
+        Optimal within a tolerance.
+    problem : TrainingProblem
+        That of the result `without_idle_samples`.
+    patterns : Patterns or None
+        What its optimality is restricted to; None for all.
+
+    Returns
+    -------
+    Stationary
+    float
+        Largest of its residual and its violation of the dual constraint, both relative to the price of norm.
+
+    Raises
+    ------
+    InvalidInputError
+        If the result is not optimal within its tolerance.
+    """
+    if result.status not in USABLE:
+        raise InvalidInputError(
+            f"`result` is {result.status.name} with a gap of {result.certificate.gap:.1g}: the optimal set needs the "
+            f"optimum. {result.status.advice}"
+        )
+    best = best_attempt(problem, patterns, *_start_of(result, problem))
+    if best[1] > GOOD and patterns is None and not problem.is_interpolation:
+        again = best_attempt(problem, patterns, *_sharpened(problem, result.network))
+        best = min(best, again, key=lambda attempt: attempt[1])
+    return best
+
+
+def best_attempt(
+    problem: TrainingProblem,
+    patterns: Patterns | None,
+    network: Network,
+    nu: Array,
+    n_random: int | None = None,
+    most: int | None = None,
+) -> tuple[Stationary, float]:
+    """The first good one of at most `most` attempts from a network and a dual variable, or the best, and its error."""
+    attempts: list[tuple[Stationary, float]] = []
+    for kink, negligible in itertools.islice(itertools.product(KINKS, NEGLIGIBLE), most):
+        state = _attempt(problem, network, nu, kink, negligible)
+        attempts.append((state, max(state.error, violation(state, patterns, n_random))))
+        if attempts[-1][1] <= GOOD:
+            return attempts[-1]
+    return min(attempts, key=lambda attempt: attempt[1])
+
+
+def violation(state: Stationary, patterns: Patterns | None, n_random: int | None = None) -> float:
+    """How far the correlation of the best neuron found is above the price of norm, relative; at least zero.
+
+    `n_random` random starts of the search besides the state's own neurons.
+    """
+    problem = state.problem
+    nu = problem.feasible_direction(state.nu[:, None])
+    if patterns is None:
+        found = float(correlations(problem.arrangement, nu[:, 0], state.neurons, 0.0, n_random)[2].max(initial=0.0))
+    else:
+        found = dual_norm_over_patterns(problem.arrangement, patterns, nu).upper
+    return max(found / problem.penalty - 1.0, 0.0)
+
+
+def correlations(
+    arrangement: Arrangement, nu: Array, starts: Array, threshold: float, n_random: int | None = None
+) -> tuple[Array, Array, Array]:
+    """Neurons of cost one that a search finds above a threshold, the signs and the sizes of their correlations."""
+    Z, p = arrangement.Z, arrangement.n_penalized
+    if p == 0 or not nu.any():
+        return np.zeros((0, Z.shape[1])), np.zeros(0), np.zeros(0)
+    rng, count = np.random.default_rng(0), 100 + 50 * Z.shape[1] if n_random is None else n_random
+    found = find_neurons(Z, nu, p, threshold=threshold, starts=starts, rng=rng, n_random=count)
+    return found.neurons, found.signs, found.values
+
+
+def _start_of(result: Result, problem: TrainingProblem) -> tuple[Network, Array]:
+    heavy = result.problem.sample_weight > 0
+    if problem.is_interpolation:
+        return result.network, result.solution.dual[heavy, 0]
+    return result.network, _residual(problem, result.network)
+
+
+def _residual(problem: TrainingProblem, network: Network) -> Array:
+    nu = -problem.loss.gradient(network(problem.X), problem.Y, problem.sample_weight)
+    return np.asarray(problem.feasible_direction(nu)[:, 0])
+
+
+def _sharpened(problem: TrainingProblem, network: Network) -> tuple[Network, Array]:
+    """The native solver's answer at its finest tolerance, from the network on."""
+    rng = np.random.default_rng(0)
+    start = iterate_of(problem, network)
+    found = native_generate(reduced_problem(problem), rng=rng, tol=SHARP, warm_start=start, max_rounds=ROUNDS)
+    return network_of_iterate(problem, found.iterate), found.nu
+
+
+def network_of_iterate(problem: TrainingProblem, iterate: Iterate) -> Network:
+    """The network of a state of the native solver."""
+    q = problem.linear.free.shape[1]
+    return network_of_neurons(problem, iterate.neurons, iterate.signs, iterate.beta[:q], iterate.beta[q:])
+
+
+def network_of_neurons(
+    problem: TrainingProblem, neurons: Array, signs: Array, free: Array, penalized: Array
+) -> Network:
+    """The balanced network of neurons (m, k) whose output weights have been multiplied in."""
+    arrangement = problem.arrangement
+    root = np.sqrt(arrangement.cost(neurons))[:, None]
+    kept = root[:, 0] > 0
+    hidden, hidden_bias = arrangement.to_weights(neurons[kept] / root[kept])
+    skip, output_bias = problem.linear.to_weights(free[:, None], penalized[:, None])
+    return Network(hidden, hidden_bias, signs[kept, None] * root[kept], skip, output_bias, problem.bias)
+
+
+def _attempt(problem: TrainingProblem, network: Network, nu: Array, kink: float, negligible: float) -> Stationary:
+    """Newton's method from an independent part of the network."""
+    arrangement, network = problem.arrangement, network.merged(kink)
+    neurons = arrangement.from_weights(network.hidden, network.hidden_bias) * np.abs(network.output)
+    signs = np.sign(network.output[:, 0])
+    if problem.bias == "free":
+        neurons, signs = anchored(arrangement, neurons, signs)
+    cost = arrangement.cost(neurons)
+    kept = cost > negligible * cost.max(initial=0.0)
+    neurons, signs, cost = neurons[kept], signs[kept], cost[kept]
+    columns = signs * np.maximum(arrangement.Z @ neurons.T, 0.0)
+    weights = independent_weights(columns, np.ones(len(cost)), problem.linear.free)
+    kept = weights > negligible
+    neurons, signs = (weights[:, None] * neurons)[kept], signs[kept]
+    linear = _linear_coefficients(problem, neurons, signs)
+    return Stationary.of(problem, neurons, signs, linear, nu, kink).polished()
+
+
+def _linear_coefficients(problem: TrainingProblem, neurons: Array, signs: Array) -> Array:
+    """Free and penalised coefficients (q + q',) that fit what the neurons leave: a start for Newton's method."""
+    rest = problem.Y[:, 0] - np.maximum(problem.arrangement.Z @ neurons.T, 0.0) @ signs
+    Q = np.hstack([problem.linear.free, problem.linear.penalized])
+    return np.asarray(np.linalg.lstsq(Q, rest, rcond=None)[0])
+
+
+def anchored(arrangement: Arrangement, neurons: Array, signs: Array) -> tuple[Array, Array]:
+    """Neurons with a free bias moved onto samples, predictions and cost unchanged up to a constant.
+
+    A kink strictly between two samples is split into neurons with kinks on both; one outside the data moves to the
+    nearest sample (the anchoring theorem).
+    """
+    pieces: list[Array] = []
+    owner: list[int] = []
+    for e, u in enumerate(neurons):
+        for piece in _anchored(arrangement, u):
+            pieces.append(piece)
+            owner.append(e)
+    return np.array(pieces).reshape(len(pieces), neurons.shape[1]), signs[owner]
+
+
+def _anchored(arrangement: Arrangement, u: Array) -> list[Array]:
+    p = arrangement.n_penalized
+    kinks = np.unique(-(arrangement.Z[:, :p] @ u[:p]))
+    above = int(np.searchsorted(kinks, u[p]))
+    if above == len(kinks):
+        return [np.append(u[:p], kinks[-1])]
+    if above == 0:
+        return []
+    low, high = kinks[above - 1], kinks[above]
+    share = (u[p] - low) / (high - low)
+    return [np.append(u[:p], low) * (1 - share), np.append(u[:p], high) * share]

@@ -1,0 +1,255 @@
+"""The equations of an optimal network of given cells, their derivative, and Newton's method on them: `Stationary`.
+
+Letters: `Z` (n, k) reduced data, `u_e = E_e z_e` neuron e, its output weight multiplied in, on the face of its cell
+where the samples on its kink stay there; the columns of `E_e` are orthonormal in the penalised coordinates, so that
+|z_e| is the cost; `s_e` sign, `D_e` pattern without the samples on the kink; `A = [s_e D_e Z E_e]_e` (n, N); `Q_f`,
+`Q_p` free and penalised columns; `nu` (n,) dual variable; `lam` price of norm (one for interpolation).
+
+    lam z_e / |z_e| = A_e^T nu,   0 = Q_f^T nu,   lam beta_p = Q_p^T nu,
+    A z + Q_f beta_f + Q_p beta_p + nu / weight = y
+
+with nu / weight absent for interpolation. Within its cells a network is smooth in z: where these equations hold with
+small multipliers on the kinks, it is stationary (Mishkin and Pilanci, ICML 2023, Section 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import scipy.linalg
+
+from convexrelu.arrays import EPS, Array, BoolArray, IntArray, row_norms
+from convexrelu.patterns.arrangement import Arrangement
+from convexrelu.pricing.rounding import activation_sizes
+from convexrelu.problem import TrainingProblem
+
+# Rows on a kink that are dependent to this accuracy count as dependent.
+DEPENDENT = 1e-9
+STEPS = 12
+
+
+def tie_sizes(arrangement: Arrangement, U: Array) -> Array:
+    """Sizes (m, n) that the pre-activations of neurons U (m, k) are to be compared with."""
+    return np.outer(arrangement.cost(U), activation_sizes(arrangement))
+
+
+def face_basis(arrangement: Arrangement, tight: BoolArray) -> Array:
+    """Basis (k, r) of the neurons with the samples `tight` (n,) on their kink, orthonormal in penalised coordinates."""
+    Z, p = arrangement.Z, arrangement.n_penalized
+    rows = Z[tight & (row_norms(Z) > 0)]
+    E = scipy.linalg.null_space(rows / row_norms(rows)[:, None], rcond=DEPENDENT) if len(rows) else np.eye(Z.shape[1])
+    if p == Z.shape[1]:
+        return np.asarray(E)
+    # A face that leaves a free bias undetermined has directions without cost: they are dropped.
+    _, singular, Vt = np.linalg.svd(E[:p], full_matrices=False)
+    keep = singular > DEPENDENT
+    return np.asarray(E @ Vt[keep].T / singular[keep])
+
+
+@dataclass(frozen=True, eq=False)
+class Stationary:
+    """A network in the coordinates of its cells' faces, with a dual variable.
+
+    Attributes
+    ----------
+    problem : TrainingProblem
+        One task, squared loss with positive sample weights, or interpolation.
+    faces : tuple of float64 (k, r_e)
+        E_e.
+    signs : float64 (m,)
+    active : bool (m, n)
+        D_e.
+    z : float64 (N,)
+    linear : float64 (q + q',)
+        Free, then penalised coefficients.
+    nu : float64 (n,)
+    """
+
+    problem: TrainingProblem
+    faces: tuple[Array, ...]
+    signs: Array
+    active: BoolArray
+    z: Array
+    linear: Array
+    nu: Array
+
+    @classmethod
+    def of(
+        cls, problem: TrainingProblem, neurons: Array, signs: Array, linear: Array, nu: Array, kink: float
+    ) -> Stationary:
+        """The network of neurons (m, k), those within `kink` (relative) of a sample moved onto it."""
+        arrangement = problem.arrangement
+        pre = neurons @ arrangement.Z.T
+        tight = np.abs(pre) <= kink * tie_sizes(arrangement, neurons)
+        faces = tuple(face_basis(arrangement, rows) for rows in tight)
+        p = arrangement.n_penalized
+        z = [E[:p].T @ u[:p] for E, u in zip(faces, neurons, strict=True)]
+        return cls(problem, faces, signs, (pre > 0) & ~tight, np.concatenate([*z, np.zeros(0)]), linear, nu)
+
+    @cached_property
+    def owner(self) -> IntArray:
+        """The neuron (N,) that each coordinate of z belongs to."""
+        return np.repeat(np.arange(len(self.faces)), [E.shape[1] for E in self.faces])
+
+    @cached_property
+    def costs(self) -> Array:
+        """|z_e| (m,)."""
+        return np.sqrt(np.bincount(self.owner, self.z**2, minlength=len(self.faces)))
+
+    @cached_property
+    def unit(self) -> Array:
+        """z_e / |z_e| (N,)."""
+        return self.z / self.costs[self.owner]
+
+    @cached_property
+    def neurons(self) -> Array:
+        """u_e (m, k)."""
+        k = self.problem.arrangement.Z.shape[1]
+        rows = [E @ self.z[self.owner == e] for e, E in enumerate(self.faces)]
+        return np.array(rows).reshape(len(self.faces), k)
+
+    @cached_property
+    def design(self) -> Array:
+        """A (n, N)."""
+        Z = self.problem.arrangement.Z
+        columns = [s * d[:, None] * (Z @ E) for s, d, E in zip(self.signs, self.active, self.faces, strict=True)]
+        return np.hstack([np.zeros((len(Z), 0)), *columns])
+
+    @property
+    def n_free(self) -> int:
+        """The number q of free columns."""
+        return int(self.problem.linear.free.shape[1])
+
+    @cached_property
+    def columns(self) -> Array:
+        """[A, Q_f, Q_p] (n, N + q + q')."""
+        return np.hstack([self.design, self.problem.linear.free, self.problem.linear.penalized])
+
+    @property
+    def compliance(self) -> Array:
+        """1 / weight (n,), zero for interpolation."""
+        weight = self.problem.sample_weight
+        return np.zeros(len(weight)) if self.problem.is_interpolation else 1.0 / weight
+
+    @cached_property
+    def fit(self) -> Array:
+        """Predictions (n,)."""
+        return np.asarray(self.columns @ np.concatenate([self.z, self.linear]))
+
+    @cached_property
+    def gradient(self) -> Array:
+        """Left-hand sides of the first three equations without nu: the derivative of the cost."""
+        lam = self.problem.penalty
+        penalized = self.linear[self.n_free :]
+        return lam * np.concatenate([self.unit, np.zeros(self.n_free), penalized])
+
+    @cached_property
+    def residual(self) -> Array:
+        """Left minus right-hand sides (N + q + q' + n,)."""
+        missed = self.fit + self.compliance * self.nu - self.problem.Y[:, 0]
+        return np.concatenate([self.gradient - self.columns.T @ self.nu, missed])
+
+    @cached_property
+    def error(self) -> float:
+        """Largest residual, relative to the price of norm and to the targets; neurons outside their cells count."""
+        split = self.columns.shape[1]
+        size = row_norms(self.columns[:, self.z.size :].T)
+        scale = np.concatenate([np.ones(self.z.size), size]) * self.problem.penalty
+        stationarity = np.abs(self.residual[:split]) / np.maximum(scale, 1e-300)
+        missed = np.abs(np.concatenate([self.residual[split:], self._outside]))
+        missed /= max(float(np.abs(self.problem.Y).max()), 1e-300)
+        return float(np.concatenate([stationarity, missed]).max())
+
+    @property
+    def _outside(self) -> Array:
+        """Predictions of the neurons less those of their cells (n,)."""
+        return self.signs @ np.maximum(self.neurons @ self.problem.arrangement.Z.T, 0.0) - self.design @ self.z
+
+    @cached_property
+    def curvature(self) -> Array:
+        """Second derivative of the cost in (z, beta_f, beta_p)."""
+        N, lam = self.z.size, self.problem.penalty
+        same = self.owner[:, None] == self.owner[None, :]
+        spheres = same * (np.eye(N) - np.outer(self.unit, self.unit)) / self.costs[self.owner][:, None]
+        n_penalized = self.linear.size - self.n_free
+        blocks = [lam * spheres, np.zeros((self.n_free, self.n_free)), lam * np.eye(n_penalized)]
+        return np.asarray(scipy.linalg.block_diag(*blocks))
+
+    @cached_property
+    def jacobian(self) -> Array:
+        """A symmetric matrix that is regular if and only if the network is isolated among the stationary ones.
+
+        The derivative of the residual in (z, beta_f, beta_p) and -nu; with nu eliminated where the loss allows it.
+        """
+        K = self.columns
+        if self.problem.is_interpolation:
+            return np.block([[self.curvature, K.T], [K, np.zeros((len(K), len(K)))]])
+        return self.curvature + K.T @ (self.problem.sample_weight[:, None] * K)
+
+    def response(self, change: Array) -> Array:
+        """d(z, beta_f, beta_p, nu) for a change (rows, ...) of the right-hand side: shortest where not unique."""
+        split = self.columns.shape[1]
+        flat = change.reshape(len(change), -1)
+        if self.problem.is_interpolation:
+            found = _solve_scaled(self.jacobian, flat)
+            found[split:] *= -1
+            return found.reshape(change.shape)
+        weight = self.problem.sample_weight[:, None]
+        dx = _solve_scaled(self.jacobian, flat[:split] + self.columns.T @ (weight * flat[split:]))
+        return np.vstack([dx, weight * (flat[split:] - self.columns @ dx)]).reshape(change.shape)
+
+    @cached_property
+    def rate(self) -> Array:
+        """Derivative of (z, beta_f, beta_p, nu) with respect to the weight decay."""
+        change = np.concatenate([self.gradient / self.problem.penalty, np.zeros(len(self.nu))])
+        return self.response(-change)
+
+    def moved(self, weight_decay: float, tol: float) -> Stationary | None:
+        """The state at another weight decay, cells held fixed; None if it is not stationary to `tol` there."""
+        start = replace(self, problem=self.problem.with_weight_decay(weight_decay))
+        step = self.rate * (weight_decay - self.problem.weight_decay)
+        dz, linear, nu = np.split(step, [self.z.size, self.columns.shape[1]])
+        guess = replace(start, z=self.z + dz, linear=self.linear + linear, nu=self.nu + nu)
+        for first in (guess, start):
+            found = first.polished()
+            if len(found.faces) == len(self.faces) and found.error <= tol:
+                return found
+        return None
+
+    def polished(self) -> Stationary:
+        """Newton's method until the residual is rounding or no longer falls; neurons that turn round are dropped."""
+        best = state = self
+        for _ in range(STEPS):
+            state = state._step()
+            if not state.error < best.error and len(state.faces) == len(best.faces):
+                return best
+            best = state
+            if best.error <= 8 * EPS:
+                break
+        return best
+
+    def _step(self) -> Stationary:
+        moved = self.response(-self.residual)
+        dz, linear, nu = np.split(moved, [self.z.size, self.columns.shape[1]])
+        z = self.z + dz
+        along = np.bincount(self.owner, z * self.unit, minlength=len(self.faces))
+        state = replace(self, z=z, linear=self.linear + linear, nu=self.nu + nu)
+        return state.take(along > 0)
+
+    def take(self, kept: BoolArray) -> Stationary:
+        """Some of the neurons (m,)."""
+        faces = tuple(E for E, keep in zip(self.faces, kept, strict=True) if keep)
+        z = self.z[kept[self.owner]]
+        return replace(self, faces=faces, signs=self.signs[kept], active=self.active[kept], z=z)
+
+
+def _solve_scaled(J: Array, rhs: Array) -> Array:
+    """The shortest solution of a symmetric system, rows and columns scaled to one size first."""
+    scale = np.ones(len(J))
+    for _ in range(3):
+        size = np.sqrt(np.abs(J * scale * scale[:, None]).max(axis=1, initial=0.0))
+        scale = scale / np.where(size > 0, size, 1.0)
+    scaled = J * scale * scale[:, None]
+    return np.asarray(scipy.linalg.lstsq(scaled, scale[:, None] * rhs, cond=1e-13)[0] * scale[:, None])

@@ -1,0 +1,194 @@
+"""How the optimum moves with weight decay, targets and sample weights: `sensitivity`.
+
+Letters as in `convexrelu.optimal_set.stationary`: the optimum solves a system of smooth equations as long as its
+neurons stay on the faces of their cells, and the derivative of the solution is one linear solve (theory B.6).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from convexrelu.arrays import Array, frozen, row_norms
+from convexrelu.errors import UnsupportedError
+from convexrelu.optimal_set import OptimalSet
+from convexrelu.optimal_set.polytope import POSITIVE
+from convexrelu.optimal_set.stationary import Stationary, tie_sizes
+from convexrelu.result import Result
+
+# Relative distance from a boundary (a multiplier of a kink from 0 and 1) below which a condition fails.
+STRICT = 1e-7
+TIGHT = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Sensitivity:
+    """Derivatives of the optimum; the n samples are those of positive weight.
+
+    Attributes
+    ----------
+    objective_by_weight_decay : float
+        p' = R: the cost of the network per unit of weight decay.
+    objective_by_targets, objective_by_sample_weight : float64 (n,)
+        The dual variable, and each sample's loss. These three hold without conditions.
+    fit_by_weight_decay : float64 (n,)
+    fit_by_targets : float64 (n, n)
+        Row i: the derivatives of prediction i.
+    fit_by_sample_weight : float64 (n, n)
+    leave_one_out : float64 (n,)
+        Prediction at each sample of the network trained without it, to first order in the sample's residual: y_i -
+        (y_i - f_i) / (1 - h_i) with h the diagonal of `fit_by_targets`; NaN where h_i = 1.
+    failures : tuple of str
+        Conditions of the derivatives of the fit that fail; empty if they hold. Where one fails the fit may have a kink:
+        the numbers are then at best those of one side.
+    complete : bool
+        Whether it is proven that no other direction is active (see `OptimalSet`).
+    """
+
+    objective_by_weight_decay: float
+    objective_by_targets: Array
+    objective_by_sample_weight: Array
+    fit_by_weight_decay: Array
+    fit_by_targets: Array
+    fit_by_sample_weight: Array
+    leave_one_out: Array
+    failures: tuple[str, ...]
+    complete: bool
+
+    @property
+    def degrees_of_freedom(self) -> float:
+        """The trace of `fit_by_targets`: Stein's estimate of the degrees of freedom of the fit."""
+        return float(np.trace(self.fit_by_targets))
+
+    def __repr__(self) -> str:
+        state = "conditions hold" if not self.failures else f"{len(self.failures)} conditions fail"
+        n = len(self.fit_by_weight_decay)
+        return f"Sensitivity(n={n}, degrees_of_freedom={self.degrees_of_freedom:.6g}, {state})"
+
+
+def sensitivity(result: Result) -> Sensitivity:
+    """Derivatives of the optimal fit and objective with respect to weight decay, targets and sample weights.
+
+    Parameters
+    ----------
+    result : Result
+        Of a problem with one task and the squared loss.
+
+    Returns
+    -------
+    Sensitivity
+
+    Raises
+    ------
+    InvalidInputError
+        If the result is not optimal.
+    UnsupportedError
+        For several tasks, other losses, and interpolation.
+
+    Notes
+    -----
+    One symmetric solve with a matrix of size N + q + n, N at most the number of weights. Valid until a neuron vanishes
+    or appears, or a kink reaches or leaves a sample.
+
+    Examples
+    --------
+    >>> import convexrelu as cr
+    >>> problem = cr.TrainingProblem([[0.0], [1.0], [2.0]], [0.0, 1.0, 0.5], weight_decay=0.1)
+    >>> s = cr.sensitivity(cr.solve(problem))
+    >>> s.failures
+    ()
+    >>> round(s.degrees_of_freedom, 3)
+    3.0
+    """
+    if result.problem.is_interpolation:
+        raise UnsupportedError(
+            "`result` is of an interpolation problem, whose fit is the targets; `sensitivity` is for penalised ones."
+        )
+    optimal = OptimalSet.of(result)
+    state = optimal.state
+    weight, split = state.problem.sample_weight, state.columns.shape[1]
+    by_targets = _fit_response(state, np.vstack([np.zeros((split, len(weight))), np.eye(len(weight))]))
+    by_decay = _fit_response(state, -np.concatenate([state.gradient / state.problem.penalty, np.zeros(len(weight))]))
+    residual = state.nu / weight
+    return Sensitivity(
+        objective_by_weight_decay=float(state.costs.sum() + 0.5 * optimal.penalized @ optimal.penalized),
+        objective_by_targets=frozen(state.nu),
+        objective_by_sample_weight=frozen(0.5 * residual**2),
+        fit_by_weight_decay=frozen(by_decay),
+        fit_by_targets=frozen(by_targets),
+        # A weight multiplies its sample's residual: the same change as that of the target by residual / weight.
+        fit_by_sample_weight=frozen(by_targets * (residual / weight)),
+        leave_one_out=frozen(_leave_one_out(state, np.diag(by_targets))),
+        failures=tuple(_failures(optimal)),
+        complete=optimal.complete,
+    )
+
+
+def _fit_response(state: Stationary, change: Array) -> Array:
+    """Derivative of the predictions for changes (rows, ...) of the right-hand side of the optimality conditions."""
+    return np.asarray(state.columns @ state.response(change)[: state.columns.shape[1]])
+
+
+def _leave_one_out(state: Stationary, leverage: Array) -> Array:
+    y = state.problem.Y[:, 0]
+    left = 1.0 - leverage
+    return np.asarray(np.where(left > STRICT, y - (y - state.fit) / np.where(left > STRICT, left, 1.0), np.nan))
+
+
+def _failures(optimal: OptimalSet) -> list[str]:
+    """The conditions of theory B.6 that fail."""
+    found = []
+    low, high = optimal.polytope.bounds
+    if optimal.dimension:
+        found.append(f"the optimal network is not unique: {optimal.reason}")
+    elif (high <= POSITIVE * optimal.polytope.total).any() and len(low):
+        found.append("a direction is active that no optimal network uses: a neuron is about to appear")
+    if _is_singular(optimal.state):
+        found.append("the conditions of optimality are dependent: the network is not isolated")
+    if _has_weak_kink(optimal):
+        found.append("a kink is about to leave its sample, or more kinks meet than there are weights")
+    return found
+
+
+def _is_singular(state: Stationary) -> bool:
+    J = state.jacobian
+    scale = 1.0 / np.sqrt(np.maximum(np.abs(J).max(axis=1, initial=0.0), 1e-300))
+    singular = scipy.linalg.svdvals(J * scale * scale[:, None])
+    return bool(len(singular) and singular[-1] <= TIGHT * singular[0])
+
+
+def _has_weak_kink(optimal: OptimalSet) -> bool:
+    """Whether a neuron has a sample on its kink whose slope is not strictly between 0 and 1.
+
+    With a free bias a neuron that may move to another active end, or away from all samples, has such a slope as well;
+    there it does not matter, because it stays active.
+    """
+    state = optimal.state
+    arrangement = state.problem.arrangement
+    pre = state.neurons @ arrangement.Z.T
+    on_kink = (np.abs(pre) <= TIGHT * tie_sizes(arrangement, state.neurons)) & (row_norms(arrangement.Z) > 0)
+    movable = _movable(optimal)
+    return any(not movable[e] and _is_weak(state, e, on_kink[e]) for e in range(len(state.faces)) if on_kink[e].any())
+
+
+def _is_weak(state: Stationary, e: int, tight: Array) -> bool:
+    arrangement, a = state.problem.arrangement, state.signs[e] * state.nu
+    wanted = state.problem.penalty * state.neurons[e] / state.costs[e]
+    wanted[arrangement.n_penalized :] = 0.0
+    missing = wanted - (state.active[e] * a) @ arrangement.Z
+    rows = (a[:, None] * arrangement.Z)[tight.astype(bool)]
+    if np.linalg.matrix_rank(rows, tol=TIGHT * np.abs(rows).max(initial=1e-300)) < len(rows):
+        return True
+    slopes = np.linalg.lstsq(rows.T, missing, rcond=None)[0]
+    return bool(((slopes < STRICT) | (slopes > 1 - STRICT)).any())
+
+
+def _movable(optimal: OptimalSet) -> Array:
+    """Neurons of the state that are an end of a segment, or of a ray."""
+    d, state = optimal.directions, optimal.state
+    ends = np.unique(np.concatenate([d.segments.ravel(), d.rays]))
+    unit = state.neurons / state.costs[:, None]
+    near = [np.linalg.norm(d.neurons[ends] - u, axis=1).min(initial=np.inf) <= 1e-6 for u in unit]
+    return np.array(near, dtype=float)

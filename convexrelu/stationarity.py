@@ -1,0 +1,289 @@
+"""Is a network a stationary point? Residuals with the kinks resolved, and the weight decay it seems to have had.
+
+Letters: `Xt` (n, D) data with a column of ones where there are hidden biases, `Wt` (m, D) hidden weights and biases,
+`V` (m, T) output weights, `G` (n, T) gradient of the loss in the predictions, `a = V G'` (m, n) what a unit of
+activation costs, `t = Wt Xt'` (m, n) pre-activations, `c` (m, n) slopes of relu, `lam` weight decay.
+
+At an optimum knots sit on samples, where any slope c in [0, 1] is a subgradient: the plain gradient, with slopes 0 or
+1, does not vanish there, and its norm says nothing. A sample with a > 0 has a convex kink, with a < 0 a concave one. No
+local minimum sits on a concave kink unless both its slopes are stationary (theory B.7).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from convexrelu.arrays import Array, BoolArray, row_norms
+from convexrelu.network import Network
+from convexrelu.problem import TrainingProblem
+
+# Distances of a knot from a sample that count as none, relative to the norms of neuron and sample.
+TOLERANCES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+# The one that residuals are judged by: knots of a network trained by gradient descent are rarely closer.
+KINK = 1e-3
+# On a concave kink only if rounding cannot tell: gradient descent leaves such kinks, it never ends near one.
+EXACT = 1e-12
+# Subsets of concave kinks that are tried for one neuron.
+MOST_SUBSETS = 256
+STEPS = 400
+OPTIONAL = ("hidden_bias", "output_bias", "skip")
+TINY = 1e-300
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The objective, among those that decay other parameters or by another amount, that fits a network best.
+
+    Dead neurons are left out: they answer to no objective but their own decay.
+
+    Attributes
+    ----------
+    weight_decay : float
+        In the units of the problem.
+    decayed : tuple of str
+        Which of "hidden_bias", "output_bias", "skip" are decayed, besides the weights.
+    residual : float
+        Stationarity for that objective, in units of the larger of the two decays.
+    stated_residual : float
+        Stationarity for the stated objective.
+    """
+
+    weight_decay: float
+    decayed: tuple[str, ...]
+    residual: float
+    stated_residual: float
+
+
+@dataclass(frozen=True)
+class Stationarity:
+    """How far a network is from a stationary point; all residuals are relative to the pull of the weight decay.
+
+    Attributes
+    ----------
+    gradient : float
+        Norm of the plain gradient, relu having slope 0 at zero. No test of optimality.
+    curve : tuple of (float, float)
+        Kink tolerance, and the smallest residual over the slopes at all samples that near a knot.
+    directional : float
+        The residual with both slopes of exact concave kinks required to be stationary, the others chosen freely within
+        `KINK`: zero only where no direction descends.
+    implied_weight_decay : float
+        -<gradient of the loss, theta> / |theta|^2 over the penalised weights: at a stationary point, the weight decay.
+    explanation : Explanation
+    """
+
+    gradient: float
+    curve: tuple[tuple[float, float], ...]
+    directional: float
+    implied_weight_decay: float
+    explanation: Explanation
+
+    @property
+    def residual(self) -> float:
+        """The residual at the tolerance `KINK`."""
+        return dict(self.curve)[KINK]
+
+
+def stationarity(problem: TrainingProblem, network: Network) -> Stationarity:
+    """Measure the stationarity of a network, in the scaling it comes in.
+
+    Notes
+    -----
+    Cost: a few products of an (m, n) and an (n, d) matrix, and a few hundred of the size of the samples near knots, for
+    each tolerance. The slopes are found by an accelerated projected gradient method; any slopes give an upper bound on
+    the smallest residual.
+    """
+    state = _State(problem, network)
+    decayed = _decayed(problem)
+    lam = problem.weight_decay
+    curve = tuple((tol, state.residual(lam, decayed, tol)) for tol in TOLERANCES)
+    # A wider choice of slopes never raises the smallest residual; the method that finds it may miss a little.
+    lowest = tuple((tol, min(r for _, r in curve[: i + 1])) for i, (tol, _) in enumerate(curve))
+    return Stationarity(
+        gradient=state.gradient(lam, decayed),
+        curve=lowest,
+        directional=state.directional(lam, decayed),
+        implied_weight_decay=state.implied_weight_decay(decayed),
+        explanation=_explain(_State(problem, network.alive(problem.X)), lam, decayed),
+    )
+
+
+def directional_residual(problem: TrainingProblem, network: Network) -> float:
+    """`Stationarity.directional` alone."""
+    return _State(problem, network).directional(problem.weight_decay, _decayed(problem))
+
+
+def _decayed(problem: TrainingProblem) -> frozenset[str]:
+    return frozenset(name for name in OPTIONAL if _kind(problem, name) == "penalized")
+
+
+def _kind(problem: TrainingProblem, name: str) -> str:
+    kind: str = getattr(problem, "bias" if name == "hidden_bias" else name)
+    return kind
+
+
+def _explain(state: _State, lam: float, stated: frozenset[str]) -> Explanation:
+    """Try every choice of decayed parameters, each with the weight decay that fits it."""
+    present = [name for name in OPTIONAL if _kind(state.problem, name) != "none"]
+    choices = itertools.chain.from_iterable(itertools.combinations(present, k) for k in range(len(present) + 1))
+    best = Explanation(lam, (), math.inf, state.residual(lam, stated, KINK))
+    for choice in choices:
+        decayed = frozenset(choice)
+        implied = max(state.implied_weight_decay(decayed), 0.0)
+        residual = state.residual(implied, decayed, KINK, unit=max(lam, implied))
+        if residual < best.residual:
+            best = Explanation(implied, choice, residual, best.stated_residual)
+    return best
+
+
+class _State:
+    """A network at a point, with everything that does not depend on the weight decay."""
+
+    def __init__(self, problem: TrainingProblem, network: Network) -> None:
+        self.problem, self.network = problem, network
+        biased = problem.bias != "none"
+        ones = np.ones((len(problem.X), 1))
+        self.Xt = np.hstack([problem.X, ones]) if biased else problem.X
+        self.Wt = np.column_stack([network.hidden, network.hidden_bias]) if biased else network.hidden
+        self.t = self.Wt @ self.Xt.T
+        self.scale = row_norms(self.Wt)[:, None] * row_norms(self.Xt)
+        self.G = problem.loss.gradient(network(problem.X), problem.Y, problem.sample_weight)
+        self.a = network.output @ self.G.T
+        self.output_gradient = np.maximum(self.t, 0.0) @ self.G
+
+    # -- residuals ----------------------------------------------------------------------------------------------------
+
+    def gradient(self, lam: float, decayed: frozenset[str]) -> float:
+        """With slopes 0 or 1, never between."""
+        base = self._base(lam, decayed, self.t > 0)
+        return self._relative(row_norms(base), lam, decayed, lam)
+
+    def residual(self, lam: float, decayed: frozenset[str], tol: float, unit: float | None = None) -> float:
+        """Smallest over the slopes at knots within `tol` of a sample, in units of `unit` times the weights."""
+        near = np.abs(self.t) <= tol * self.scale
+        base = self._base(lam, decayed, (self.t > 0) & ~near)
+        distance = _distance(self.Xt, np.where(near, self.a, 0.0), base)
+        return self._relative(distance, lam, decayed, lam if unit is None else unit)
+
+    def directional(self, lam: float, decayed: frozenset[str]) -> float:
+        """With the larger of the residuals of both slopes where a sample sits exactly on a concave kink."""
+        near = (np.abs(self.t) <= KINK * self.scale) & (self.a >= 0)
+        concave = (np.abs(self.t) <= EXACT * self.scale) & (self.a < 0)
+        base = self._base(lam, decayed, (self.t > 0) & ~near & ~concave)
+        free = np.where(near, self.a, 0.0)
+        distance = _distance(self.Xt, free, base)
+        for j in np.flatnonzero(concave.any(axis=1)):
+            rows = np.flatnonzero(concave[j])
+            for chosen in _subsets(rows):
+                shifted = base[j] + self.a[j, chosen] @ self.Xt[chosen]
+                distance[j] = max(distance[j], _distance(self.Xt, free[j : j + 1], shifted[None])[0])
+        return self._relative(distance, lam, decayed, lam)
+
+    def _base(self, lam: float, decayed: frozenset[str], on: BoolArray) -> Array:
+        """Gradient in the hidden weights and biases (m, D) with slope 1 where `on` and 0 elsewhere."""
+        base: Array = (on * self.a) @ self.Xt + lam * self.Wt * self._decays(decayed)
+        return base
+
+    def _decays(self, decayed: frozenset[str]) -> Array:
+        """Which columns of Wt are decayed (D,)."""
+        mask = np.ones(self.Wt.shape[1])
+        mask[self.problem.X.shape[1] :] = "hidden_bias" in decayed
+        return mask
+
+    def _relative(self, hidden: Array, lam: float, decayed: frozenset[str], unit: float) -> float:
+        """The residual of all weights from that of each neuron's hidden ones (m,)."""
+        outer = self.output_gradient + lam * self.network.output
+        theta = float(np.sum((self.Wt * self._decays(decayed)) ** 2) + np.sum(self.network.output**2))
+        size = unit * math.sqrt(theta)
+        neurons = math.sqrt(float(np.sum(hidden**2) + np.sum(outer**2))) / max(size, TINY) if len(hidden) else 0.0
+        return max(neurons, self._linear(lam, decayed))
+
+    def _linear(self, lam: float, decayed: frozenset[str]) -> float:
+        """The residual of skip and output bias, relative to the terms that should cancel in it."""
+        columns = {"skip": self.problem.X, "output_bias": np.ones((len(self.G), 1))}
+        worst = 0.0
+        for name, Q in columns.items():
+            if _kind(self.problem, name) == "none":
+                continue
+            weights = lam * np.reshape(getattr(self.network, name), (Q.shape[1], -1)) * (name in decayed)
+            terms = np.abs(Q).T @ np.abs(self.G) + np.abs(weights)
+            residual, size = float(np.linalg.norm(Q.T @ self.G + weights)), float(np.linalg.norm(terms))
+            worst = max(worst, residual / max(size, TINY))
+        # Predictions that meet every target leave rounding only.
+        return worst if float(np.abs(self.G).max()) > 1e-12 * float(np.abs(self.problem.Y).max()) else 0.0
+
+    # -- weight decay -------------------------------------------------------------------------------------------------
+
+    def implied_weight_decay(self, decayed: frozenset[str]) -> float:
+        """-<gradient of the loss, theta> / |theta|^2 over the weights and the decayed parameters; zero without any.
+
+        A neuron's hidden and output weights are pulled alike: relu(s t) = s relu(t). With free biases that takes their
+        own stationarity, and does without the slopes at kinks.
+        """
+        weights = self.Wt * self._decays(decayed)
+        pull = 2 * float(np.sum(self.output_gradient * self.network.output))
+        square = float(np.sum(weights**2) + np.sum(self.network.output**2))
+        if "skip" in decayed:
+            pull += float(np.sum((self.problem.X.T @ self.G) * self.network.skip))
+            square += float(np.sum(self.network.skip**2))
+        if "output_bias" in decayed:
+            pull += float(self.G.sum(axis=0) @ self.network.output_bias)
+            square += float(np.sum(self.network.output_bias**2))
+        return -pull / square if square > 0 else 0.0
+
+
+def _subsets(rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> list[list[int]]:
+    """All subsets of a few rows; of many, the singletons and the whole."""
+    if 2 ** len(rows) <= MOST_SUBSETS:
+        sizes = range(len(rows) + 1)
+        return [list(chosen) for k in sizes for chosen in itertools.combinations(rows.tolist(), k)]
+    return [[], rows.tolist(), *([int(row)] for row in rows)]
+
+
+def _distance(Xt: Array, a: Array, base: Array) -> Array:
+    """Smallest |base_j + Xt' (a_j c_j)| (m,) over slopes c in [0, 1]; entries of a that are zero need no slopes.
+
+    Neurons with about the same number of kinks are treated together.
+    """
+    distance = row_norms(base)
+    counts = np.count_nonzero(a, axis=1)
+    sizes = np.ceil(np.log2(np.maximum(counts, 1)))
+    for size in np.unique(sizes[counts > 0]):
+        rows = np.flatnonzero((sizes == size) & (counts > 0))
+        # The kinks of each neuron first, then padding by entries that are zero.
+        kinks = np.argsort(a[rows] == 0, axis=1, kind="stable")[:, : counts[rows].max()]
+        terms = np.take_along_axis(a[rows], kinks, axis=1)[:, :, None] * Xt[kinks]
+        distance[rows] = np.minimum(distance[rows], _shortest(base[rows], terms))
+    return distance
+
+
+def _shortest(base: Array, terms: Array) -> Array:
+    """Smallest |base_j + sum_k c_jk terms_jk| (r,) over c in [0, 1], for base (r, D) and terms (r, K, D).
+
+    References
+    ----------
+    A. Beck and M. Teboulle, "A fast iterative shrinkage-thresholding algorithm", SIAM J. Imaging Sciences 2009.
+    """
+    inner = np.linalg.eigvalsh(np.swapaxes(terms, 1, 2) @ terms)[:, -1]
+    step = 1 / np.maximum(inner, TINY)[:, None]
+    c = y = np.full(terms.shape[:2], 0.5)
+    lowest, momentum = np.full(len(base), math.inf), 1.0
+    for _ in range(STEPS):
+        gradient = (terms @ (base + _combined(y, terms))[:, :, None])[:, :, 0]
+        after = np.clip(y - step * gradient, 0.0, 1.0)
+        following = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
+        moved = after - c
+        y, c, momentum = after + (momentum - 1) / following * moved, after, following
+        lowest = np.minimum(lowest, row_norms(base + _combined(c, terms)))
+        if np.abs(moved).max() < 1e-10:
+            break
+    return lowest
+
+
+def _combined(c: Array, terms: Array) -> Array:
+    sums: Array = (c[:, None, :] @ terms)[:, 0]
+    return sums

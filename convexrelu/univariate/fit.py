@@ -1,0 +1,119 @@
+"""`fit`: penalised training in one variable, certified."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from convexrelu.arrays import Array
+from convexrelu.errors import UnsupportedError
+from convexrelu.losses import Loss, SquaredLoss, get_loss
+from convexrelu.univariate.lower_bound import certified
+from convexrelu.univariate.modes import check_modes
+from convexrelu.univariate.result import UnivariateResult, judged
+from convexrelu.univariate.samples import Samples, samples
+from convexrelu.univariate.tilted import Trained, train
+from convexrelu.validation import check_count, check_number
+
+# Of the tolerance: the estimated gap at which training stops, so that the proof has room for rounding.
+SHARE = 0.1
+
+
+def fit(
+    x: Any,
+    Y: Any,
+    weight_decay: float = 1.0,
+    loss: str | Loss = "squared",
+    bias: str = "free",
+    skip: str = "free",
+    sample_weight: Any = None,
+    *,
+    tol: float = 1e-8,
+    max_rounds: int = 200,
+) -> UnivariateResult:
+    """Train a two-layer ReLU network with weight decay on one input to its global optimum.
+
+    The objective is that of `TrainingProblem`: the loss plus (weight_decay / 2) times the squares of the penalised
+    weights; with a free output bias.
+
+    Parameters
+    ----------
+    x : array (n,) or (n, 1)
+        Points in any order, repeated ones allowed.
+    Y : array (n,) or (n, T)
+        Targets.
+    weight_decay : float > 0, default 1.0
+    loss : {"squared"}
+    bias : {"free"}
+    skip : {"free", "none"}
+    sample_weight : array (n,), optional
+        Non-negative weights of the samples' losses.
+    tol : float > 0, default 1e-8
+        Relative gap to reach.
+    max_rounds : int, default 200
+        Limit on the passes over the data at each resolution.
+
+    Returns
+    -------
+    UnivariateResult
+        With `status` OPTIMAL if and only if the gap is proven to be within tol.
+
+    Raises
+    ------
+    InvalidInputError
+        For data or options that cannot be used.
+    UnsupportedError
+        For a penalised bias, other losses, or several tasks without a skip: use `convexrelu.solve`.
+
+    Notes
+    -----
+    With a skip this is l1 trend filtering (for several tasks, with norms of the tasks' curvature). Knots are taken in
+    where the dual constraint is violated; each round costs O(n T) for the data and O(m T^3) for m knots, and 5 to 20
+    rounds do. The proof of the gap costs O(n T).
+
+    References
+    ----------
+    S.-J. Kim, K. Koh, S. Boyd, D. Gorinevsky, "l1 trend filtering", SIAM Review 2009; R. Parhi, R. Nowak, "Banach space
+    representer theorems for neural networks and ridge splines", JMLR 2021, Theorem 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convexrelu import univariate
+    >>> x = np.linspace(0, 1, 1001)
+    >>> result = univariate.fit(x, np.abs(x - 0.5), weight_decay=0.1)
+    >>> result.status.name, result.spline.n_knots, result.certificate.gap < 1e-8
+    ('OPTIMAL', 1, True)
+    """
+    check_modes(bias, skip)
+    lam = check_number(weight_decay, "weight_decay", above=0.0, hint=" For zero use `univariate.interpolate`.")
+    tol = check_number(tol, "tol", above=0.0)
+    rounds = check_count(max_rounds, "max_rounds")
+    data = samples(x, Y, sample_weight)
+    kind = get_loss(loss)
+    _check_served(kind, bias, skip, data.Y.shape[1])
+    kind.targets(data.Y)
+    trained = train(*data.merged(), lam, skip, SHARE * tol, rounds)
+    nu = _dual(data, kind, trained)
+    found = certified(data, trained.spline, nu, lam, kind, skip)
+    return UnivariateResult(trained.spline, found, judged(found, tol), bias, skip, data.points, trained.rounds)
+
+
+def _check_served(loss: Loss, bias: str, skip: str, T: int) -> None:
+    """Raise if `convexrelu.solve` is needed."""
+    if not isinstance(loss, SquaredLoss):
+        raise UnsupportedError(f"`loss={loss.name!r}` is not part of `univariate.fit`; use `convexrelu.solve`.")
+    if bias == "penalized":
+        raise UnsupportedError("`bias='penalized'` is not part of `univariate.fit`; use `convexrelu.solve`.")
+    if skip == "none" and T > 1:
+        raise UnsupportedError(
+            "`skip='none'` with several tasks is not part of `univariate.fit`; use `convexrelu.solve`, or skip='free'."
+        )
+
+
+def _dual(data: Samples, loss: Loss, trained: Trained) -> Array:
+    """Minus the gradient of the loss (n, T), with the digits that the values of the spline cannot hold."""
+    F, correction = trained.spline(data.x), trained.correction(data.x)
+    nu: Array = -loss.gradient(F, data.Y, data.weight) - data.weight[:, None] * correction
+    return np.where(data.weight[:, None] > 0, nu, 0.0)

@@ -1,0 +1,85 @@
+"""Newton's step for several tasks over given knots: `group_step`, a banded linear system.
+
+Letters: `z` (m, T) values at the nodes, `M` of the hat system, `delta` curvature, `u` (m, T) its unit directions, `c`
+(m,) its sizes, `P_k = 1 - u_k u_k^T`, `a` (3, m) the coefficients of delta_k in z_{k-1}, z_k, z_{k+1}.
+
+The norm |delta_k| has the second derivative P_k / c_k, huge for small curvature and, over close nodes, against entries
+of M. So its force q_k = (lam / c_k) P_k delta_k becomes an unknown of its own, and no quotient is ever formed:
+
+    M z + sum_k a_k q_k = rhs,    P_k delta_k(z) - (c_k / lam) q_k = 0,    u_k . q_k = 0.
+
+A new knot has c_k = 0: its curvature keeps the direction u_k in this step.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import solve_banded
+
+from convexrelu.arrays import Array
+from convexrelu.univariate.hats import HatSystem
+
+
+def group_step(system: HatSystem, u: Array, c: Array, lam: float, rhs: Array) -> Array:
+    """The z (m, T) where Newton's model is least; cost O(m T^3)."""
+    m, T = rhs.shape
+    unit, a = _scaled_bends(system.x)
+    bands = _Bands(m, T)
+    eye = np.eye(T)
+    bands.add(0, 0, 0, system.diagonal[:, None, None] * eye)
+    if system.off is not None:
+        off = system.off[:, None, None] * eye
+        bands.add(0, 0, 1, off)
+        bands.add(0, 0, -1, off)
+    outer = u[:, :, None] * u[:, None, :]
+    P = eye - outer
+    P[[0, -1]] = 0.0
+    for p in (-1, 0, 1):
+        here = slice(max(-p, 0), m - max(p, 0))  # knots k whose neighbour k + p exists
+        coefficients = a[p + 1, here][:, None, None]
+        bands.add(1, 0, p, coefficients * P[here])
+        bands.add(0, 1, -p, coefficients * eye)
+    own = (c * unit**2 / lam)[:, None, None] * P + outer
+    own[[0, -1]] = eye
+    bands.add(1, 1, 0, -own)
+    full = np.zeros((m, 2, T))
+    full[:, 0] = rhs
+    z: Array = bands.solve(full.ravel()).reshape(m, 2, T)[:, 0]
+    return z
+
+
+def _scaled_bends(x: Array) -> tuple[Array, Array]:
+    """The shorter spacing (m,) at each node, and the coefficients (3, m) of delta_k times it; zero at both ends."""
+    h = np.diff(x)
+    unit = np.ones(len(x))
+    unit[1:-1] = np.minimum(h[:-1], h[1:])
+    a = np.zeros((3, len(x)))
+    a[0, 1:-1], a[2, 1:-1] = unit[1:-1] / h[:-1], unit[1:-1] / h[1:]
+    a[1] = -(a[0] + a[2])
+    return unit, a
+
+
+class _Bands:
+    """A banded matrix of m nodes with two groups of T unknowns each, added to in blocks."""
+
+    def __init__(self, m: int, T: int) -> None:
+        self.m, self.T = m, T
+        self.width = 4 * T - 1
+        self.entries = np.zeros((2 * self.width + 1, 2 * T * m))
+
+    def add(self, row: int, column: int, offset: int, blocks: Array) -> None:
+        """Add blocks (., T, T) that couple group `row` of a node k to group `column` of node k + offset, for all k."""
+        T, first = self.T, max(offset, 0)
+        count = self.m - abs(offset)
+        for s in range(T):
+            for t in range(T):
+                diagonal = self.width + (row - column) * T + s - t - 2 * T * offset
+                start = 2 * T * first + column * T + t
+                self.entries[diagonal, start :: 2 * T][:count] += blocks[:count, s, t]
+
+    def solve(self, rhs: Array) -> Array:
+        """The solution of the linear system."""
+        x: Array = solve_banded(
+            (self.width, self.width), self.entries, rhs, overwrite_ab=True, overwrite_b=True, check_finite=False
+        )
+        return x

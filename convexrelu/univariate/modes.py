@@ -1,0 +1,20 @@
+"""Which of the choices of `TrainingProblem` the 1-D engine knows: `check_modes`."""
+
+from __future__ import annotations
+
+from convexrelu.errors import UnsupportedError
+from convexrelu.validation import check_choice
+
+BIASES = ("free", "penalized")
+SKIPS = ("free", "none")
+
+
+def check_modes(bias: str, skip: str) -> None:
+    """Raise if a choice is unknown, or known to `convexrelu.solve` only."""
+    for value, name, served in ((bias, "bias", BIASES), (skip, "skip", SKIPS)):
+        check_choice(value, name, ("none", "penalized", "free"))
+        if value not in served:
+            raise UnsupportedError(
+                f"`{name}={value!r}` is not part of the 1-D engine; use `convexrelu.solve`, "
+                f"or one of {', '.join(map(repr, served))}."
+            )

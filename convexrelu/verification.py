@@ -1,0 +1,199 @@
+"""`Verification`: what is known about a trained network, number by number, and the `Verdict` that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from convexrelu.arrays import Array
+from convexrelu.certificate import Certificate
+from convexrelu.improvements import Improvement
+from convexrelu.network import Network
+from convexrelu.problem import TrainingProblem
+from convexrelu.stationarity import KINK, Stationarity
+
+
+class Verdict(Enum):
+    """What a network is, judged by proofs and by better networks, never by what a search failed to find."""
+
+    OPTIMAL = "globally optimal"
+    STATIONARY = "stationary but not optimal"
+    NOT_CONVERGED = "not converged"
+    DIFFERENT_OBJECTIVE = "trained on a different objective"
+    UNPROVEN = "not proven"
+
+    @property
+    def advice(self) -> str:
+        """One line."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    Verdict.OPTIMAL: "No network of any width is better by more than the tolerance; that is proven.",
+    Verdict.STATIONARY: "At or next to a spurious stationary point: training longer will not help, new neurons "
+    "will (`verification.improved`).",
+    Verdict.NOT_CONVERGED: "Train longer, with a smaller step size at the end, or take `verification.improved`.",
+    Verdict.DIFFERENT_OBJECTIVE: "Check weight decay, loss reduction, and which parameters are decayed; AdamW's decay "
+    "and decay per mini-batch are not the objective's.",
+    Verdict.UNPROVEN: "No network that is better by more than the tolerance was found, none was ruled out: allow more "
+    "`time_limit`.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class MissingNeuron:
+    """A neuron that lowers the objective when it joins the network.
+
+    Attributes
+    ----------
+    hidden, hidden_bias, output : float64 (d,), float, float64 (T,)
+        Balanced, at the best length.
+    correlation : float
+        With the residual, at cost one: above the weight decay, or it would not help.
+    objective : float
+        Of the network with it.
+    gain : float
+        By which that is lower.
+    """
+
+    hidden: Array
+    hidden_bias: float
+    output: Array
+    correlation: float
+    objective: float
+    gain: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Verification:
+    """How far a trained network is from the global optimum, why, and what to do.
+
+    Attributes
+    ----------
+    verdict : Verdict
+    certificate : Certificate
+        Objective, lower bound for every network of every width, gap: the network is at most this far from optimal.
+    attained_gap : float
+        (objective - that of the best network known) / objective: it is at least this far.
+    parts : mapping of str to float
+        The objective as a sum: the loss, and half the weight decay times the squares of each kind of weights.
+    improvements : tuple of Improvement
+        Rebalancing, removing dead neurons, merging, re-solving, in this order, with what each gains.
+    stationarity : Stationarity
+    missing : MissingNeuron or None
+        The best neuron found that the network lacks.
+    prediction_distance : float
+        Root mean square difference on the data to the best network's predictions.
+    prediction_spread : float
+        Standard deviation of the targets, to compare with.
+    rounding : float
+        Largest difference on the data between the model's own predictions and its weights evaluated in float64.
+    network : Network
+        The model as read.
+    improved : Network
+        The best network known: the solver's, or the last improvement.
+    problem : TrainingProblem
+    tol : float
+    notes : tuple of str
+        What was learnt on reading the model.
+    """
+
+    verdict: Verdict
+    certificate: Certificate
+    attained_gap: float
+    parts: Mapping[str, float]
+    improvements: tuple[Improvement, ...]
+    stationarity: Stationarity
+    missing: MissingNeuron | None
+    prediction_distance: float
+    prediction_spread: float
+    rounding: float
+    network: Network
+    improved: Network
+    problem: TrainingProblem
+    tol: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def objective(self) -> float:
+        """The objective of the network as it is."""
+        return self.certificate.objective
+
+    @property
+    def gap(self) -> float:
+        """The certified relative gap."""
+        return self.certificate.gap
+
+    def __repr__(self) -> str:
+        return (
+            f"Verification({self.verdict.name}, objective={self.objective:.8g}, "
+            f"lower_bound={self.certificate.lower_bound:.8g}, gap={self.gap:.2g}, attained_gap={self.attained_gap:.2g})"
+        )
+
+    def __str__(self) -> str:
+        return self.report()
+
+    def report(self) -> str:
+        """Each number with a plain sentence."""
+        lines = [f"{self.verdict.value.capitalize()}. {self.verdict.advice}", ""]
+        lines += [f"  {value:>11}  {sentence}" for value, sentence in self.findings()]
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+    def findings(self) -> list[tuple[str, str]]:
+        """The numbers of the report, as text, and what each means."""
+        return [*self._objective(), *self._gains(), *self._stationary(), *self._predictions()]
+
+    def _objective(self) -> list[tuple[str, str]]:
+        c = self.certificate
+        better = self.problem.objective(self.improved)
+        rows = [(f"{c.objective:.6g}", f"objective of the network ({self.network.n_neurons} neurons), of which")]
+        rows += [(f"{value:.6g}", f"  {name}") for name, value in self.parts.items()]
+        rows.append((f"{c.lower_bound:.6g}", "proven: no network of any width has a lower objective than this"))
+        rows.append((f"{c.gap:.2e}", "certified gap: the network is at most this fraction above the optimum"))
+        found = f"at least this fraction above it: a network of {self.improved.n_neurons} neurons attains {better:.6g}"
+        none = "no better network was found"
+        rows.append((f"{self.attained_gap:.2e}", found if self.attained_gap > 0 else none))
+        return rows
+
+    def _gains(self) -> list[tuple[str, str]]:
+        size = max(abs(self.objective), 1e-300)
+        rows = []
+        for step in self.improvements:
+            change = {"nothing": "the same function everywhere", "off the data": "the same predictions on the data"}
+            told = change.get(step.changes, "the best network with these activation patterns")
+            left = f"{step.network.n_neurons} neurons left, objective {step.objective:.6g}"
+            rows.append((f"{step.gain / size:.2e}", f"gained by {step.name} ({told}); {left}"))
+        if not any(step.changes == "the fit" for step in self.improvements):
+            rows.append(("-", "not re-solved over its own patterns: several tasks, or too many patterns for seconds"))
+        if self.missing is not None:
+            told = "gained by one more neuron, the others as they are: its correlation with the residual is"
+            pair = f"{self.missing.correlation:.4g}, the weight decay {self.problem.weight_decay:.4g}"
+            rows.append((f"{self.missing.gain / size:.2e}", f"{told} {pair}"))
+        return rows
+
+    def _stationary(self) -> list[tuple[str, str]]:
+        s, lam = self.stationarity, self.problem.weight_decay
+        rows = [
+            (f"{s.gradient:.2e}", "plain gradient, relative to the decay's pull; not zero at an optimum with kinks")
+        ]
+        rows += [
+            (f"{residual:.2e}", f"smallest over the slopes at knots within {tol:g} of a sample")
+            for tol, residual in s.curve
+        ]
+        rows.append(
+            (f"{s.directional:.2e}", f"the same within {KINK:g}, both slopes tried on concave kinks (directional)")
+        )
+        rows.append(
+            (f"{s.implied_weight_decay:.4g}", f"weight decay that the weights balance; the stated one is {lam:.4g}")
+        )
+        e = s.explanation
+        decayed = " and ".join(["the weights", *(name.replace("_", " ") for name in e.decayed)])
+        rows.append((f"{e.residual:.2e}", f"residual of the best fitting objective: {e.weight_decay:.4g} on {decayed}"))
+        return rows
+
+    def _predictions(self) -> list[tuple[str, str]]:
+        spread = f"the targets' standard deviation is {self.prediction_spread:.3g}"
+        rows = [(f"{self.prediction_distance:.3g}", f"root mean square distance of predictions to the best; {spread}")]
+        rows.append((f"{self.rounding:.2e}", "largest difference between the model's own arithmetic and float64"))
+        return rows

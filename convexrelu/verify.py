@@ -1,0 +1,256 @@
+"""`verify`: how far is a network trained elsewhere from the global optimum, why, and what to do about it.
+
+Letters: `nu` (n, T) minus the gradient of the loss, `lam` weight decay, `F` (n, T) predictions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from convexrelu.arrays import Array
+from convexrelu.certificate import Certificate
+from convexrelu.certify import SHARE, certificate_of, largest_neurons, own_certificate
+from convexrelu.errors import UnsupportedError
+from convexrelu.improvements import Improvement, improvements
+from convexrelu.interop.imported import Imported
+from convexrelu.interop.reading import read_model
+from convexrelu.network import Network
+from convexrelu.pricing.dual_norm import best_neuron
+from convexrelu.problem import TrainingProblem
+from convexrelu.solve import check_arguments, solve
+from convexrelu.stationarity import Stationarity, directional_residual, stationarity
+from convexrelu.verification import MissingNeuron, Verdict, Verification
+
+# A stationary network has a directional residual below this: gradient descent that has converged leaves 1e-6 to 1e-2.
+STATIONARY = 0.03
+# ... and gains less than this part of its distance to the optimum by repairs within its own patterns.
+LOCAL_SHARE = 0.1
+# Another objective explains a network when its residual is below the first, and this share of the stated one's.
+EXPLAINED, OF_STATED = 0.2, 0.1
+# Networks up to this width warm-start the solver; it carries every neuron along.
+WARM_WIDTH = 100
+TIME_LIMIT = 10.0
+# Part of the time that the solver may end at; the rest is for what needs no solver.
+SOLVER_SHARE, LEAST_SHARE = 0.8, 0.2
+
+
+def verify(
+    problem: TrainingProblem, model: Any, tol: float = 1e-3, time_limit: float | None = TIME_LIMIT
+) -> Verification:
+    """Tell how far a trained network is from the global optimum, why, and what to do.
+
+    Parameters
+    ----------
+    problem : TrainingProblem
+        The objective the network was trained on: `TrainingProblem.from_torch` and `.from_sklearn` convert conventions.
+    model : Network or model of another library
+        A torch.nn.Module, a scikit-learn MLPRegressor, MLPClassifier or Pipeline, an ONNX path or ModelProto, a Keras
+        model. A float32 model is judged in float64; `rounding` reports the difference.
+    tol : float in (0, 1), default 1e-3
+        The relative gap up to which a network counts as optimal.
+    time_limit : float or None, default 10
+        Seconds, about. Where they do not suffice the verdict stays true and the gap is large.
+
+    Returns
+    -------
+    Verification
+        Print it for a report. `improved` is the best network known; pass it on as `solve(..., warm_start=...)`.
+
+    Raises
+    ------
+    UnsupportedError
+        If the model is not a two-layer ReLU network, by the name of the layer; for interpolation problems.
+    InvalidInputError
+        If the network does not fit the problem.
+
+    Notes
+    -----
+    "Optimal" needs a proof. "Stationary", "not converged" and "different objective" are said only of networks that a
+    better one, in hand, proves not to be optimal. The bound comes from solving the problem: the network's own residual
+    gives a useful one only very near the optimum.
+
+    References
+    ----------
+    Y. Wang, J. Lacotte and M. Pilanci, "The hidden convex optimization landscape of two-layer ReLU neural networks",
+    ICLR 2022, Theorem 3: stationary points are optima of programs over some of the patterns. (That needs directional
+    stationarity where knots sit on samples.)
+
+    Examples
+    --------
+    >>> import convexrelu as cr
+    >>> problem = cr.TrainingProblem([[0.0], [1.0], [2.0]], [0.0, 1.0, 0.0], weight_decay=0.1)
+    >>> half = cr.Network([[1.0]], [0.0], [[0.5]])
+    >>> cr.verify(problem, half).verdict
+    <Verdict.NOT_CONVERGED: 'not converged'>
+    >>> cr.verify(problem, cr.solve(problem).network).verdict
+    <Verdict.OPTIMAL: 'globally optimal'>
+    """
+    check_arguments(problem, tol, time_limit)
+    began = time.perf_counter()
+    if problem.is_interpolation:
+        raise UnsupportedError("`verify` is for penalised problems; write `certify(problem, network)` to interpolate.")
+    network, imported = _network(problem, model)
+    objective = problem.objective(network)
+    local = improvements(problem, network, 0.1 * tol)
+    reduced = local[-1].network
+    warm_start = reduced if reduced.n_neurons <= WARM_WIDTH else None
+    state = stationarity(problem, network)
+    left = None
+    if time_limit is not None:
+        left = max(SOLVER_SHARE * time_limit - (time.perf_counter() - began), LEAST_SHARE * time_limit)
+    result = solve(problem, tol=SHARE * tol, time_limit=left, warm_start=warm_start)
+    certificate = certificate_of(problem, network, result)
+    if state.directional <= STATIONARY:  # else its own residual proves nothing of use
+        own = own_certificate(problem, network, tol, time_limit)
+        certificate = min(certificate, own, key=lambda c: c.gap)
+    missing = missing_neuron(problem, network)
+    candidates = [network, reduced, result.network]
+    if missing is not None:
+        candidates.append(_joined(network, missing.hidden[None], np.array([missing.hidden_bias]), missing.output[None]))
+    improved = min(candidates, key=problem.objective)
+    attained = max(objective - problem.objective(improved), 0.0) / max(abs(objective), certificate.negligible)
+    F, best = network(problem.X), improved(problem.X)
+    return Verification(
+        verdict=_verdict(problem, certificate, attained, local, state, tol),
+        certificate=certificate,
+        attained_gap=attained,
+        parts=objective_parts(problem, network),
+        improvements=local,
+        stationarity=state,
+        missing=missing,
+        prediction_distance=float(np.sqrt(np.mean((F - best) ** 2))),
+        prediction_spread=float(np.std(problem.Y)),
+        rounding=0.0 if imported is None else _rounding(imported, problem.X, F),
+        network=network,
+        improved=improved,
+        problem=problem,
+        tol=tol,
+        notes=tuple(network.metadata.get("notes", ())),
+    )
+
+
+def improve(problem: TrainingProblem, model: Any, tol: float = 1e-3, time_limit: float | None = TIME_LIMIT) -> Network:
+    """The best network known to `verify`: never worse than the model; with enough time, globally optimal within tol.
+
+    Examples
+    --------
+    >>> import convexrelu as cr
+    >>> problem = cr.TrainingProblem([[0.0], [1.0], [2.0]], [0.0, 1.0, 0.0], weight_decay=0.1)
+    >>> better = cr.improve(problem, cr.Network([[1.0]], [0.0], [[0.5]]))
+    >>> cr.certify(problem, better).gap < 1e-3
+    True
+    """
+    return verify(problem, model, tol, time_limit).improved
+
+
+def _network(problem: TrainingProblem, model: Any) -> tuple[Network, Imported | None]:
+    """The model as a network that measures its neurons as the problem does."""
+    imported = None if isinstance(model, Network) else read_model(model)
+    network = model if imported is None else Network.from_imported(imported)
+    return replace(network, bias=problem.bias), imported
+
+
+def _rounding(imported: Imported, X: Array, F: Array) -> float:
+    return float(np.abs(imported.predict(X) - F).max()) if imported.predict is not None else 0.0
+
+
+def objective_parts(problem: TrainingProblem, network: Network) -> dict[str, float]:
+    """The objective of a network as a sum of named parts; free parameters cost nothing and are left out."""
+    half = 0.5 * problem.weight_decay
+    kinds = {
+        "hidden weights": ("penalized", network.hidden),
+        "hidden biases": (problem.bias, network.hidden_bias),
+        "output weights": ("penalized", network.output),
+        "skip": (problem.skip, network.skip),
+        "output bias": (problem.output_bias, network.output_bias),
+    }
+    parts = {"loss": problem.loss.value(network(problem.X), problem.Y, problem.sample_weight)}
+    for name, (kind, weights) in kinds.items():
+        if kind == "penalized":
+            parts[f"weight decay of the {name}"] = half * float(np.sum(weights**2))
+    return parts
+
+
+def missing_neuron(problem: TrainingProblem, network: Network) -> MissingNeuron | None:
+    """The neuron that a search finds to correlate best with the residual, if it lowers the objective; one task only.
+
+    For the squared loss the gain is (tau - lam)^2 / (2 |phi|^2) with tau its correlation and phi its activations
+    (theory B.7).
+    """
+    if problem.Y.shape[1] > 1:
+        return None
+    gradient = problem.loss.gradient(network(problem.X), problem.Y, problem.sample_weight)
+    nu = problem.feasible_direction(-gradient)
+    arrangement = problem.arrangement
+    correlation, unit = best_neuron(arrangement, nu, largest_neurons(problem, network))
+    if correlation <= problem.weight_decay:
+        return None
+    W, b = arrangement.to_weights(unit[None])
+    sign = np.sign(float(nu[:, 0] @ np.maximum(arrangement.Z @ unit, 0.0)))
+    base = problem.objective(network)
+
+    def grown(length: float) -> Network:
+        root = np.sqrt(length)
+        return _joined(network, W * root, b * root, np.array([[sign * root]]))
+
+    length, objective = _best_length(lambda s: problem.objective(grown(s)), base)
+    if not objective < base:
+        return None
+    root = float(np.sqrt(length))
+    return MissingNeuron(
+        W[0] * root, float(b[0]) * root, np.array([sign * root]), correlation, objective, base - objective
+    )
+
+
+def _joined(network: Network, W: Array, b: Array, v: Array) -> Network:
+    return replace(
+        network,
+        hidden=np.vstack([network.hidden, W]),
+        hidden_bias=np.concatenate([network.hidden_bias, b]),
+        output=np.vstack([network.output, v]),
+    )
+
+
+def _best_length(objective: Callable[[float], float], base: float) -> tuple[float, float]:
+    """Minimise a convex function of a length >= 0 that descends at zero: bracket by doubling, then search."""
+    upper = 1.0
+    while objective(upper) > base and upper > 1e-12:
+        upper *= 0.5
+    while objective(2 * upper) < objective(upper) and upper < 1e12:
+        upper *= 2.0
+    found = minimize_scalar(objective, bounds=(0.0, 2 * upper), method="bounded", options={"xatol": 1e-10 * upper})
+    return float(found.x), float(found.fun)
+
+
+def _verdict(
+    problem: TrainingProblem,
+    certificate: Certificate,
+    attained: float,
+    local: tuple[Improvement, ...],
+    state: Stationarity,
+    tol: float,
+) -> Verdict:
+    if certificate.gap <= tol:
+        return Verdict.OPTIMAL
+    if attained <= tol:
+        return Verdict.UNPROVEN
+    if _is_explained(state):
+        return Verdict.DIFFERENT_OBJECTIVE
+    gained = sum(step.gain for step in local) / max(abs(certificate.objective), certificate.negligible)
+    if gained > LOCAL_SHARE * attained:
+        return Verdict.NOT_CONVERGED
+    # Where the repairs end is as good a witness: a network that is nearly as good as a stationary one is next to it.
+    residual = min(state.directional, directional_residual(problem, local[-1].network))
+    return Verdict.STATIONARY if residual <= STATIONARY else Verdict.NOT_CONVERGED
+
+
+def _is_explained(state: Stationarity) -> bool:
+    """Whether a network far from stationary for the stated objective is near it for another."""
+    other = state.explanation
+    return other.stated_residual > STATIONARY and other.residual <= min(EXPLAINED, OF_STATED * other.stated_residual)

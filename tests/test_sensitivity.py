@@ -1,0 +1,84 @@
+"""Sensitivities against finite differences of problems solved again, and the conditions they need."""
+
+import numpy as np
+import pytest
+from strategies import kinds_of
+
+import convexrelu as cr
+from convexrelu.errors import UnsupportedError
+
+STEP = 1e-5
+ERROR = 1e-6  # of central differences with that step, for data of size one
+
+
+def random_problem(seed):
+    rng = np.random.default_rng(seed)
+    bias, skip = ("none", "penalized", "free")[seed % 3], ("none", "free", "penalized")[seed // 3 % 3]
+    X, y, weight = rng.standard_normal((7, 2)), rng.standard_normal(7), rng.uniform(0.5, 2, 7)
+    return cr.TrainingProblem(X, y, 0.1, bias=bias, skip=skip, sample_weight=weight)
+
+
+def solved(problem, *, decay=0.0, target=0.0, weight=0.0):
+    """Fit and optimal value after a change of the weight decay, of target 2 and of sample weight 2."""
+    third = np.eye(len(problem.X))[2]
+    Y, w = problem.Y + target * third[:, None], problem.sample_weight + weight * third
+    moved = cr.TrainingProblem(problem.X, Y, problem.weight_decay + decay, sample_weight=w, **kinds_of(problem))
+    optimal = cr.solve(moved, patterns="enumerate").optimal_set()
+    return optimal.fit, optimal.objective
+
+
+def difference(problem, name):
+    ends = [solved(problem, **{name: sign * STEP}) for sign in (1, -1)]
+    return (ends[0][0] - ends[1][0]) / (2 * STEP), (ends[0][1] - ends[1][1]) / (2 * STEP)
+
+
+@pytest.mark.parametrize("seed", range(9))
+def test_derivatives_are_those_of_finite_differences(seed):
+    problem = random_problem(seed)
+    s = cr.sensitivity(cr.solve(problem, patterns="enumerate"))
+    assert s.complete
+    for name, fit, objective in (
+        ("decay", s.fit_by_weight_decay, s.objective_by_weight_decay),
+        ("target", s.fit_by_targets[:, 2], s.objective_by_targets[2]),
+        ("weight", s.fit_by_sample_weight[:, 2], s.objective_by_sample_weight[2]),
+    ):
+        expected = difference(problem, name)
+        np.testing.assert_allclose(fit, expected[0], atol=ERROR)
+        assert objective == pytest.approx(expected[1], abs=ERROR)
+
+
+def test_generic_problems_meet_the_conditions():
+    held = [not cr.sensitivity(cr.solve(random_problem(seed), patterns="enumerate")).failures for seed in range(9)]
+    assert sum(held) >= 5
+
+
+def test_degrees_of_freedom_count_the_free_columns_of_a_network_without_neurons():
+    rng = np.random.default_rng(0)
+    problem = cr.TrainingProblem(rng.standard_normal((8, 2)), rng.standard_normal(8), 100.0, skip="free")
+    s = cr.sensitivity(cr.solve(problem))
+    assert s.degrees_of_freedom == pytest.approx(3.0, abs=1e-10) and s.failures == ()
+    # Without neurons this is linear regression, where the formula for leaving one out is exact.
+    A = np.column_stack([problem.X, np.ones(8)])
+    keep = np.arange(8) != 3
+    left = np.linalg.lstsq(A[keep], problem.Y[keep, 0], rcond=None)[0]
+    assert s.leave_one_out[3] == pytest.approx(A[3] @ left, abs=1e-9)
+
+
+def test_a_neuron_about_to_appear_is_a_failure():
+    # At weight decay 1 the neuron relu(x) earns exactly what it costs.
+    s = cr.sensitivity(cr.solve(cr.TrainingProblem([[1.0]], [1.0], 1.0, bias="none"), patterns="enumerate"))
+    assert any("about to appear" in failure for failure in s.failures)
+
+
+def test_sets_of_many_optima_are_said():
+    angle = 2 * np.pi * np.arange(5) / 5
+    problem = cr.TrainingProblem(np.column_stack([np.cos(angle), np.sin(angle)]), np.ones(5), 0.1, bias="none")
+    s = cr.sensitivity(cr.solve(problem))
+    assert any("not unique" in failure for failure in s.failures)
+    assert s.objective_by_weight_decay == pytest.approx(difference(problem, "decay")[1], abs=ERROR)
+
+
+def test_interpolation_has_none():
+    problem = cr.TrainingProblem.interpolation([[0.0], [1.0]], [0.0, 1.0])
+    with pytest.raises(UnsupportedError, match="interpolation"):
+        cr.sensitivity(cr.solve(problem))

@@ -1,0 +1,172 @@
+"""Penalised training in one variable: agreement with other ways to compute it, and proofs that never overshoot."""
+
+from fractions import Fraction
+
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import examples, vectors, weight_decays
+
+import convexrelu as cr
+from convexrelu import univariate as uv
+from convexrelu.errors import InvalidInputError, UnsupportedError
+from convexrelu.univariate.lower_bound import double_sum_bounds
+from convexrelu.univariate.samples import samples
+from convexrelu.univariate.tilted import train
+
+SKIPS = st.sampled_from(["free", "none"])
+
+
+@st.composite
+def weighted_points(draw, most=8, tasks=1):
+    """Points in any order, often repeated, with weights that may vanish."""
+    n = draw(st.integers(1, most))
+    x = draw(vectors(n, 4))
+    weight = np.abs(draw(vectors(n, 2))) / 2
+    weight[draw(st.integers(0, n - 1))] = 1.0
+    return x, draw(vectors(n * tasks)).reshape(n, tasks), weight
+
+
+def problem_of(x, Y, lam, skip, weight):
+    return cr.TrainingProblem(x[:, None], Y, lam, bias="free", skip=skip, sample_weight=weight)
+
+
+@examples(150)
+@given(weighted_points(), weight_decays(), SKIPS)
+def test_certified_optimum_of_the_training_problem(data, lam, skip):
+    x, y, weight = data
+    result = uv.fit(x, y, lam, skip=skip, sample_weight=weight)
+    assert result.status is cr.Status.OPTIMAL
+    problem = problem_of(x, y, lam, skip, weight)
+    objective = problem.objective(result.network)
+    assert objective == pytest.approx(result.objective, rel=1e-11, abs=1e-13)
+    exact = oracles.exact_objective(
+        x[:, None], y[:, 0], lam, result.network, bias="free", output_bias="free", skip=skip, sample_weight=weight
+    )
+    assert Fraction(result.certificate.lower_bound) <= exact
+    assert result.certificate.dual_norm <= lam
+    assert problem.dual_value(result.certificate.dual) == pytest.approx(result.objective, rel=1e-7, abs=1e-12)
+
+
+@examples(40)
+@given(weighted_points(6), weight_decays(), SKIPS)
+def test_agrees_with_the_convex_program(data, lam, skip):
+    x, y, weight = data
+    value = oracles.convex_value(
+        x[:, None], y[:, 0], lam, bias="free", output_bias="free", skip=skip, sample_weight=weight
+    )
+    result = uv.fit(x, y, lam, skip=skip, sample_weight=weight)
+    assert result.objective == pytest.approx(value, rel=1e-7, abs=1e-7)
+    assert result.certificate.lower_bound <= value + 1e-7 * (1 + abs(value))
+
+
+@examples(40)
+@given(st.integers(2, 3).flatmap(lambda T: weighted_points(7, T)), weight_decays())
+def test_several_tasks_agree_with_group_trend_filtering(data, lam):
+    x, Y, weight = data
+    result = uv.fit(x, Y, lam, sample_weight=weight)
+    assert result.status is cr.Status.OPTIMAL
+    assert result.objective == pytest.approx(oracles.group_trend_value(x, Y, lam, weight), rel=1e-7, abs=1e-7)
+    problem = problem_of(x, Y, lam, "free", weight)
+    assert problem.objective(result.network) == pytest.approx(result.objective, rel=1e-11, abs=1e-13)
+
+
+def ill_spaced(rng, n):
+    return np.cumsum(10 ** rng.uniform(-12, 0, n))
+
+
+@pytest.mark.parametrize(("T", "skip"), [(1, "free"), (1, "none"), (3, "free")])
+@pytest.mark.parametrize("design", [ill_spaced, lambda rng, n: rng.random(n), lambda rng, n: np.arange(n) + 0.0])
+def test_hard_designs_are_certified(design, T, skip):
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(3, 200))
+        x, lam = design(rng, n), 10 ** rng.uniform(-3, 1)
+        Y = rng.standard_normal((n, T)) + 3 * x[:, None] * (seed % 2)
+        result = uv.fit(x, Y, lam, skip=skip, sample_weight=rng.integers(0, 4, n).astype(float))
+        assert result.status is cr.Status.OPTIMAL, (seed, result)
+
+
+def test_the_coarse_start_changes_nothing():
+    rng = np.random.default_rng(0)
+    x = rng.random(20_000)  # above the size at which averages come first
+    y = np.sin(8 * x) + 0.3 * rng.standard_normal(len(x))
+    result = uv.fit(x, y, 1.0)
+    assert result.certificate.gap <= 1e-10
+    assert 5 < result.spline.n_knots < 60
+    data = samples(x, y)
+    assert np.isin(result.spline.knots, data.x).all()
+
+
+def test_above_the_largest_weight_decay_there_are_no_knots():
+    x, y = np.arange(5.0), np.array([0, 1, 3, 1, 0.0])
+    largest = 2.0  # the double sum of the residual (-1, 0, 2, 0, -1) of the best line, at the middle
+    assert uv.fit(x, y, largest * (1 + 1e-6)).spline.n_knots == 0
+    assert uv.fit(x, y, largest * (1 - 1e-3)).spline.n_knots > 0
+
+
+@examples(60)
+@given(weighted_points(), weight_decays())
+def test_translation_and_scaling_of_points(data, lam):
+    x, y, weight = data
+    value = uv.fit(x, y, lam, sample_weight=weight).objective
+    assert uv.fit(x + 7, y, lam, sample_weight=weight).objective == pytest.approx(value, rel=1e-7, abs=1e-10)
+    assert uv.fit(-x, y, lam, sample_weight=weight).objective == pytest.approx(value, rel=1e-7, abs=1e-10)
+    assert uv.fit(2 * x, y, 2 * lam, sample_weight=weight).objective == pytest.approx(value, rel=1e-7, abs=1e-10)
+
+
+@examples(60)
+@given(vectors(6), vectors(6), st.integers(-3, 6))
+def test_double_sum_bounds_hold_in_exact_arithmetic(points, numbers, power):
+    # Irrational steps, so that every sum is rounded.
+    x, nu = np.sort(points) * np.pi * 10.0**power, np.outer(numbers, [np.e])
+    exact_x, exact_nu = oracles.fractions(x), [row[0] for row in oracles.fractions(nu)]
+    right = [sum((v * max(t - s, 0) for v, s in zip(exact_nu, exact_x, strict=True)), Fraction(0)) for t in exact_x]
+    bounds = double_sum_bounds(x, nu, "free")
+    assert Fraction(bounds.largest) >= max(map(abs, right))
+    assert Fraction(bounds.total) >= abs(sum(exact_nu, Fraction(0)))
+    assert Fraction(bounds.moment) >= abs(right[-1])
+    assert bounds.largest <= float(max(map(abs, right))) * (1 + 1e-13) + 1e-15 * float(np.abs(nu).sum() * np.ptp(x))
+
+
+def test_certificate_of_a_bad_dual_variable_is_low_not_wrong():
+    from convexrelu.losses import SquaredLoss
+    from convexrelu.univariate.lower_bound import certified
+
+    rng = np.random.default_rng(0)
+    x, y = rng.random(50), rng.standard_normal(50)
+    data, best = samples(x, y), uv.fit(x, y, 0.1)
+    for skip in ("free", "none"):
+        best = uv.fit(x, y, 0.1, skip=skip).objective
+        spline = train(*data.merged(), 0.2, skip, 1e-9, 50).spline
+        for nu in (rng.standard_normal((50, 1)), 1e3 * data.Y, np.zeros((50, 1)), data.Y - spline(data.x)):
+            bound = certified(data, spline, nu, 0.1, SquaredLoss(), skip)
+            assert 0 <= bound.lower_bound <= best <= bound.objective
+
+
+def test_solutions_of_a_fit_share_its_objective():
+    x, y = np.arange(6.0), np.array([0, 1, 2.5, 2.5, 1, 0])
+    result = uv.fit(x, y, 0.05)
+    solutions = result.solution_set()
+    assert solutions.free.any()
+    spline = solutions.spiked([int(np.argmax(solutions.free))])
+    objective = 0.5 * np.sum((spline(x)[:, 0] - y) ** 2) + 0.05 * spline.total_variation
+    assert objective == pytest.approx(result.objective, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"weight_decay": 0}, InvalidInputError, "interpolate"),
+        ({"tol": -1}, InvalidInputError, "tol"),
+        ({"max_rounds": 0}, InvalidInputError, "max_rounds"),
+        ({"loss": "nonsense"}, InvalidInputError, "loss"),
+        ({"sample_weight": [1.0]}, InvalidInputError, "sample_weight"),
+        ({"skip": "penalized"}, UnsupportedError, "skip"),
+    ],
+)
+def test_bad_options_are_named(options, error, match):
+    with pytest.raises(error, match=match):
+        uv.fit([0, 1, 2], [0, 1, 0], **options)

@@ -1,0 +1,165 @@
+"""Interpolation in closed form: least norm, all solutions, fewest knots."""
+
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import examples, vectors
+
+import convexrelu as cr
+from convexrelu import univariate as uv
+from convexrelu.errors import InvalidInputError, UnsupportedError
+
+SKIPS = st.sampled_from(["free", "none"])
+
+
+@st.composite
+def points(draw, least=2, most=7):
+    """Distinct integers in any order, and integer targets: runs, ties and straight pieces are frequent."""
+    x = draw(st.lists(st.integers(-6, 6), min_size=least, max_size=most, unique=True))
+    return np.array(x, dtype=float), draw(vectors(len(x)))
+
+
+def norm(spline, skip):
+    outer = abs(spline.slopes[0, 0] + spline.slopes[-1, 0]) if skip == "none" else 0.0
+    return max(spline.total_variation, outer)
+
+
+@examples(200)
+@given(points(), SKIPS)
+def test_least_norm_is_the_closed_form(data, skip):
+    x, y = data
+    result, order = uv.interpolate(x, y, skip=skip), np.argsort(x)
+    exact = float(oracles.univariate_interpolation_value(x[order], y[order], skip))
+    assert result.objective == pytest.approx(exact, rel=1e-13, abs=1e-13)
+    assert result.certificate.lower_bound <= exact
+    assert result.certificate.gap <= 1e-13
+    assert result.status is cr.Status.OPTIMAL
+    problem = cr.TrainingProblem.interpolation(x[:, None], y, bias="free", skip=skip)
+    assert problem.objective(result.network) == pytest.approx(exact, rel=1e-12, abs=1e-12)
+    assert problem.dual_value(result.certificate.dual) == pytest.approx(exact, rel=1e-12, abs=1e-12)
+
+
+@examples(30)
+@given(points(3, 5), SKIPS)
+def test_least_norm_agrees_with_the_convex_program(data, skip):
+    x, y = data
+    value = oracles.convex_value(x[:, None], y, None, bias="free", output_bias="free", skip=skip)
+    assert uv.interpolate(x, y, skip=skip).objective == pytest.approx(value, rel=1e-6, abs=1e-6)
+
+
+@examples(100)
+@given(points(), SKIPS)
+def test_every_spike_is_a_solution(data, skip):
+    x, y = data
+    solutions, least = uv.solution_set(x, y, skip=skip), uv.interpolate(x, y, skip=skip).objective
+    members = [[], *([k] for k in np.flatnonzero(solutions.free))]
+    for member in members:
+        spline = solutions.spiked(member)
+        assert spline(x)[:, 0] == pytest.approx(y, abs=1e-12)
+        assert norm(spline, skip) == pytest.approx(least, rel=1e-12, abs=1e-12)
+        t = np.linspace(-8, 8, 65)
+        lower, upper = solutions.prediction_range(t)
+        assert np.all(lower - 1e-9 <= spline(t)[:, 0])
+        assert np.all(spline(t)[:, 0] <= upper + 1e-9)
+
+
+@examples(30)
+@given(points(2, 6), SKIPS, st.integers(-28, 28))
+def test_ranges_agree_with_linear_programs(data, skip, quarter):
+    x, y = data
+    order = np.argsort(x)
+    least, at = uv.interpolate(x, y, skip=skip).objective, quarter / 4
+    lower, upper = uv.solution_set(x, y, skip=skip).prediction_range([at])
+    low, high = oracles.interpolant_range(x[order], y[order], at, least, skip)
+    # The program may miss a crossing by rounding, and the knots beyond the data that are not on its grid.
+    assert [lower[0], upper[0]] == pytest.approx([low, high], rel=1e-6, abs=1e-6)
+
+
+@examples(300)
+@given(points(1, 9))
+def test_sparsest_has_the_fewest_knots(data):
+    x, y = data
+    spline, order = uv.sparsest(x, y), np.argsort(x)
+    assert spline.n_knots == oracles.fewest_knots(x[order], y[order])
+    assert spline(x)[:, 0] == pytest.approx(y, abs=1e-12)
+    if len(x) > 1:
+        assert spline.total_variation == pytest.approx(uv.interpolate(x, y).objective, rel=1e-12, abs=1e-12)
+
+
+def test_outer_curvature_makes_the_first_interval_free():
+    # theory D.2: |s_1 + s_3| = 5 > TV = 3.
+    solutions = uv.solution_set([0, 1, 2, 3], [0, 1, 3, 7], skip="none")
+    assert solutions.outer == 1.0
+    assert solutions.free.tolist() == [True, True, False]
+    lower, upper = solutions.prediction_range([-1.0, 0.5, 4.0])
+    assert lower.tolist() == [-1.0, 0.0, 10.0]
+    assert upper.tolist() == [0.0, 0.5, 11.0]
+    assert "beyond the data" in solutions.reason
+    with pytest.raises(InvalidInputError, match="neighbours"):
+        solutions.spiked([0, 1])
+
+
+def test_reasons():
+    assert uv.solution_set([0, 1, 2], [0, 1, 0]).reason.startswith("Unique")
+    several = uv.solution_set([0, 1, 2, 3], [0, 1, 1, 0])
+    assert "from 1 to 2" in several.reason
+    assert not several.is_unique
+
+
+def test_tenths_are_collinear():
+    x = np.arange(30) * 0.1
+    assert uv.sparsest(x, 3 * x - 0.7).n_knots == 0
+    assert uv.solution_set(x, 3 * x - 0.7).is_unique
+
+
+@examples(60)
+@given(points(3, 6), st.integers(2, 3))
+def test_several_tasks_connect_the_dots(data, T):
+    x, y = data
+    Y = np.column_stack([y, *(np.roll(y, k) for k in range(1, T))])
+    result = uv.interpolate(x, Y)
+    problem = cr.TrainingProblem.interpolation(x[:, None], Y, bias="free", skip="free")
+    assert problem.objective(result.network) == pytest.approx(result.objective, rel=1e-12, abs=1e-12)
+    assert result.certificate.gap <= 1e-12
+    singles = [uv.interpolate(x, Y[:, t]).objective for t in range(T)]
+    assert max(singles) <= result.objective * (1 + 1e-12)
+    assert result.objective <= sum(singles) * (1 + 1e-12)
+    duplicated = np.repeat(Y[:, :1], T, axis=1) / np.sqrt(T)
+    assert uv.interpolate(x, duplicated).objective == pytest.approx(singles[0], rel=1e-12, abs=1e-12)
+
+
+def test_repeated_points():
+    result = uv.interpolate([2, 0, 1, 0], [0, 0, 1, 0])
+    assert result.objective == 2.0
+    assert result.certificate.dual.shape == (4, 1)
+    with pytest.raises(InvalidInputError, match="samples 1 and 3"):
+        uv.interpolate([2, 0, 1, 0], [0, 0, 1, 5])
+
+
+def test_single_point_and_straight_line():
+    for skip in ("free", "none"):
+        assert uv.interpolate([3.0], [2.0], skip=skip).objective == 0.0
+        assert uv.solution_set([3.0], [2.0], skip=skip).is_unique
+    assert uv.interpolate([0, 1, 3], [1, 3, 7]).network.n_neurons == 0
+    assert uv.interpolate([0, 1, 3], [1, 3, 7], skip="none").objective == 2.0
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda: uv.interpolate([0, 1], [0, np.inf]), InvalidInputError, "Y"),
+        (lambda: uv.interpolate([], []), InvalidInputError, "x"),
+        (lambda: uv.interpolate([[0, 1]], [0]), InvalidInputError, "points on a line"),
+        (lambda: uv.interpolate([0, 1], [0, 1], skip="maybe"), InvalidInputError, "skip"),
+        (lambda: uv.interpolate([0, 1], [0, 1], skip="penalized"), UnsupportedError, "solve"),
+        (lambda: uv.interpolate([0, 1], np.eye(2), skip="none"), UnsupportedError, "several tasks"),
+        (lambda: uv.solution_set([0, 1], np.eye(2)), InvalidInputError, "one task"),
+        (lambda: uv.solution_set([0, 1], [0, 1]).spiked([0]), InvalidInputError, "not free"),
+        (lambda: uv.solution_set([0, 1], [0, 1]).spiked([7]), InvalidInputError, "mask"),
+    ],
+)
+def test_bad_input_is_named(call, error, match):
+    with pytest.raises(error, match=match):
+        call()
