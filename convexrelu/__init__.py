@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from convexrelu.backends import available_backends as available_backends
     from convexrelu.certificate import Certificate as Certificate
     from convexrelu.certify import certify as certify
+    from convexrelu.kernel import Kernel as Kernel
     from convexrelu.network import Network as Network
     from convexrelu.optimal_set import OptimalSet as OptimalSet
     from convexrelu.path import Path as Path
@@ -50,6 +51,7 @@ __version__ = "0.1.0"
 # Public name -> the module it lives in.
 _HOME = {
     "Certificate": "certificate",
+    "Kernel": "kernel",
     "Network": "network",
     "OptimalSet": "optimal_set",
     "Path": "path",
@@ -85,6 +87,7 @@ __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answ
     "Status",
     "Solution",
     "Network",
+    "Kernel",
     "Certificate",
     "certify",
     "losses",

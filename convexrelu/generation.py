@@ -103,7 +103,7 @@ def generate(
         if not missing or following is None or monitor.should_stop():
             if missing:
                 # The proof ended at the neuron it met: bound what this dual variable is worth all the same.
-                target = norm.lower * (1 + PROGRAM_SHARE * tol)
+                target = norm.lower * (1 + PROOF_SHARE * tol)
                 norm = _prove(problem, nu, solution.neurons, target, monitor, max_boxes)
             return Generated(solution, nu, norm, not missing and not monitor.should_stop())
         start, extra, method, value = solution, norm.neuron, following, program_value(problem, solution)

@@ -57,7 +57,9 @@ class Program:
     def __post_init__(self) -> None:
         if self.problem.Y.shape[1] > 1:
             raise UnsupportedError(
-                f"`Y` has {self.problem.Y.shape[1]} tasks; programs over patterns take one column at a time."
+                f"`Y` has {self.problem.Y.shape[1]} tasks; programs over given patterns, and those of other "
+                "backends, are for one. Write patterns='generate' and backend='native', which take several with a "
+                "smooth loss."
             )
 
     @cached_property

@@ -12,6 +12,7 @@ import numpy as np
 
 from convexrelu.arrays import Array
 from convexrelu.certificate import Certificate
+from convexrelu.kernel import Kernel, kernel_of
 from convexrelu.network import Network
 from convexrelu.patterns.patterns import Patterns, neuron_patterns
 from convexrelu.problem import TrainingProblem
@@ -124,6 +125,33 @@ class Result:
         if self.given_patterns is not None:
             return self.given_patterns
         return neuron_patterns(self.problem.arrangement, self.solution.neurons)
+
+    def kernel(self, without_task: int | None = None) -> Kernel:
+        """The kernel in which every task's predictions are those of kernel ridge regression.
+
+        Parameters
+        ----------
+        without_task : int, optional
+            A task that the kernel shall not be made of; it still predicts that task, the better the more others.
+
+        Raises
+        ------
+        UnsupportedError
+            For losses other than the squared one.
+
+        Notes
+        -----
+        Exact at the optimum (theory: stationarity in the output weights); predictions differ by what the gap allows.
+
+        Examples
+        --------
+        >>> import numpy as np, convexrelu as cr
+        >>> X, Y = np.array([[0.0], [1.0], [3.0]]), np.array([[0.0, 1.0], [1.0, 1.0], [0.0, 2.0]])
+        >>> result = cr.solve(cr.TrainingProblem(X, Y, weight_decay=0.1), tol=1e-8)
+        >>> bool(np.allclose(result.kernel().predict(X), result.network(X), atol=1e-4))
+        True
+        """
+        return kernel_of(self.problem, self.network, without_task)
 
     def optimal_set(self) -> OptimalSet:
         """All optimal networks of the problem, of which `network` is one.

@@ -11,6 +11,7 @@ from convexrelu.certificate import Certificate, certificate
 from convexrelu.errors import InvalidInputError
 from convexrelu.generation import ConicMethod, Generated, Method, NativeMethod, ProximalMethod, generate
 from convexrelu.monitor import Monitor, State
+from convexrelu.multitask import JointMethod, takes_jointly
 from convexrelu.native.bridge import is_native, is_proximal
 from convexrelu.network import Network
 from convexrelu.patterns.enumeration import enumerate_arrangement
@@ -22,6 +23,7 @@ from convexrelu.program import Program
 from convexrelu.recovery import network_of
 from convexrelu.result import Result, Status
 from convexrelu.validation import check_count, check_number
+from convexrelu.width import narrowed
 
 
 def solve(
@@ -132,6 +134,12 @@ def _methods(
     options: Mapping[str, Any] | None,
 ) -> Iterator[Method]:
     """The native solver where it is asked for and can; a conic backend otherwise, and where the native one is stuck."""
+    if backend == "native" and takes_jointly(problem):
+        if options:
+            raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
+        # The programs of the other backends are those of one task.
+        yield JointMethod(problem, tol, seed, monitor, warm_start)
+        return
     if backend == "native" and (is_native(problem) or is_proximal(problem)):
         if options:
             raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
@@ -144,6 +152,8 @@ def _methods(
 def generated_result(problem: TrainingProblem, found: Generated, tol: float, monitor: Monitor) -> Result:
     """The result of a generation, certified."""
     network = network_of(problem, found.solution, tol)
+    if problem.Y.shape[1] > 1:
+        network = narrowed(problem, network, problem.objective(network) * (1 + 0.01 * tol))
     proof = certificate(problem, network, found.nu, found.norm)
     status = judge(proof, tol, monitor)
     if status is Status.FAILED and found.converged:

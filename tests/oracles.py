@@ -284,6 +284,83 @@ def univariate_interpolation_value(x, y, skip):
     return max(variation, (variation + abs(slopes[0] + slopes[-1])) / 2)
 
 
+# -- several tasks ----------------------------------------------------------------------------------------------------
+
+
+def simplicial_cones(A, bits):
+    """The closed cell of a pattern as cones spanned by k unit rays (k, k), one per row; k = A.shape[1] is 2 or 3."""
+    K = np.where(bits, 1.0, -1.0)[:, None] * A
+    K = K[A.any(axis=1)]
+    if A.shape[1] == 2:
+        candidates = np.column_stack([-K[:, 1], K[:, 0]])
+    else:
+        candidates = np.array([np.cross(a, b) for a, b in itertools.combinations(K, 2)])
+    candidates = np.vstack([candidates, -candidates])
+    size = np.linalg.norm(candidates, axis=1)
+    unit = candidates[size > 1e-9] / size[size > 1e-9, None]
+    rays = np.unique(np.round(unit[(unit @ K.T >= -1e-9).all(axis=1)], 10), axis=0)
+    if A.shape[1] == 2:
+        return [rays]
+    middle = rays.mean(axis=0)
+    across = np.linalg.svd(middle[None])[2][1:]
+    flat = (rays - middle) @ across.T
+    rays = rays[np.argsort(np.arctan2(flat[:, 1], flat[:, 0]))]
+    return [rays[[0, i, i + 1]] for i in range(1, len(rays) - 1)]
+
+
+def joint_convex_value(X, Y, weight_decay, *, bias="penalized", output_bias="none", skip="none"):
+    """Optimal value of several tasks, rank 2 or 3: theory C.2, a doubly non-negative block for each simplicial cone.
+
+    Penalised linear columns are not covered; `weight_decay=None` is interpolation.
+    """
+    X, Y = np.asarray(X, dtype=float), np.asarray(Y, dtype=float)
+    A, n = hidden_data(X, bias), len(X)
+    p = A.shape[1] - (bias == "free")
+    free = np.hstack([X if skip == "free" else X[:, :0], np.ones((n, int(output_bias == "free")))])
+    # Unpenalised columns: everything happens on their orthogonal complement.
+    complement = np.linalg.svd(np.hstack([free, np.zeros((n, 1))]))[0][:, np.linalg.matrix_rank(free) :]
+    price = 1.0 if weight_decay is None else weight_decay
+    S, cost, constraints = cp.Constant(np.zeros((n, n))), cp.Constant(0.0), []
+    for bits in exact_patterns(A):
+        for rays in simplicial_cones(A, bits) if bits.any() else ():
+            G = cp.Variable((len(rays), len(rays)), PSD=True)
+            Phi = np.maximum(A @ rays.T, 0.0)
+            S, cost = S + Phi @ G @ Phi.T, cost + 0.5 * cp.trace(rays[:, :p] @ rays[:, :p].T @ G)
+            constraints.append(G >= 0)
+    ridge = np.zeros((n, n)) if weight_decay is None else weight_decay * np.eye(n)
+    W, target = cp.Variable((Y.shape[1], Y.shape[1]), symmetric=True), complement.T @ Y
+    middle = complement.T @ (ridge + S) @ complement
+    constraints.append(cp.bmat([[(middle + middle.T) / 2, target], [target.T, W]]) >> 0)
+    return price * _minimum(cp.Problem(cp.Minimize(cost + 0.5 * cp.trace(W)), constraints))
+
+
+def joint_dual_norm(X, N, bias):
+    """The largest |N^T relu(X w + b)| over neurons of cost one: top eigenvectors on all faces of all cells (C.3).
+
+    With a free bias the columns of N must sum to zero; each sample is the origin once, as for one task.
+    """
+    X, N = np.asarray(X, dtype=float), np.asarray(N, dtype=float)
+    if bias == "free":
+        return max(joint_dual_norm(X - x, N, "none") for x in X)
+    A, best = hidden_data(X, bias), 0.0
+    k = A.shape[1]
+    moving = np.flatnonzero(A.any(axis=1))
+    for bits in exact_patterns(A):
+        for size in range(k):
+            for tight in itertools.combinations(moving, size):
+                E = np.linalg.svd(A[list(tight)])[2][size:].T if size else np.eye(k)
+                M = N.T @ (bits[:, None] * A) @ E
+                for w in np.linalg.svd(M)[2] @ E.T:
+                    best = max(best, joint_correlation(A, N, w), joint_correlation(A, N, -w))
+    return best
+
+
+def joint_correlation(A, N, w):
+    """|N^T relu(A w)| of the neuron w scaled to norm one."""
+    norm = np.linalg.norm(w)
+    return float(np.linalg.norm(N.T @ np.maximum(A @ w, 0.0)) / norm) if norm > 0 else 0.0
+
+
 # -- one input --------------------------------------------------------------------------------------------------------
 
 

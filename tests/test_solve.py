@@ -542,11 +542,6 @@ def test_nothing_is_printed_unless_asked(problem, backend, capfd):
     assert out
 
 
-def test_several_tasks_are_refused_for_now():
-    with pytest.raises(UnsupportedError, match="`Y` has 2 tasks"):
-        solve(cr.TrainingProblem([[1.0], [2.0]], np.eye(2)))
-
-
 def test_second_order_programs_are_refused_by_name(problem):
     with pytest.raises(UnsupportedError, match=r"`backend='osqp'`.*clarabel"):
         solve(problem, "osqp")

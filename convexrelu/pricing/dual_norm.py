@@ -17,6 +17,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from convexrelu.arrays import EPS, Array, frozen, row_norms
+from convexrelu.errors import UnsupportedError
 from convexrelu.patterns.arrangement import Arrangement
 from convexrelu.patterns.patterns import Patterns
 from convexrelu.pricing.bound import bound_dual_norm
@@ -24,10 +25,13 @@ from convexrelu.pricing.rounding import (
     activation_sizes,
     bias_radius,
     evaluation_slack,
+    fewer_tasks,
     reduction_slack,
     resolution_slack,
 )
 from convexrelu.pricing.search import find_neurons
+from convexrelu.pricing.task_bound import bound_joint_norm
+from convexrelu.pricing.task_search import find_joint_neurons
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,8 @@ def dual_norm_over_patterns(arrangement: Arrangement, patterns: Patterns, nu: Ar
     Cost: one matrix product over all patterns, and a small non-negative least squares problem for each cone whose
     gradient is longer than the maximum itself.
     """
+    if nu.shape[1] > 1:
+        raise UnsupportedError(f"`nu` has {nu.shape[1]} tasks; the bound over given patterns takes one.")
     gradients = (patterns.active * nu[:, 0]) @ arrangement.Z
     signed = np.concatenate([gradients, -gradients])
     radius = bias_radius(arrangement)
@@ -142,7 +148,9 @@ def dual_norm(
     -----
     Cost grows exponentially with the rank of the data.
     """
-    slack = reduction_slack(arrangement, nu)
+    nu, lost = fewer_tasks(arrangement, nu)
+    slack = reduction_slack(arrangement, nu) + lost
+    own_target = target is None
     if target is None:
         best, neuron = best_neuron(arrangement, nu, starts)
         target, starts = 1.000_000_1 * best + slack, neuron[None]
@@ -150,7 +158,8 @@ def dual_norm(
     if inner <= 0 or not nu.any():
         trivial = float(row_norms(nu) @ activation_sizes(arrangement)) * (1 + 4 * len(nu) * EPS)
         return DualNorm(trivial, 0.0, frozen(np.zeros(arrangement.Z.shape[1])), "global")
-    found = bound_dual_norm(
+    prove = bound_dual_norm if nu.shape[1] == 1 else bound_joint_norm
+    found = prove(
         arrangement.Z,
         nu,
         arrangement.n_penalized,
@@ -159,6 +168,10 @@ def dual_norm(
         time_limit=time_limit,
         starts=starts,
     )
+    if own_target and found.lower > inner:
+        # The search had missed a better neuron, which ended the proof.
+        better = 1.000_000_1 * found.lower * arrangement.stretch + slack
+        return dual_norm(arrangement, nu, target=better, max_boxes=max_boxes, time_limit=time_limit, starts=starts)
     return DualNorm(found.upper * arrangement.stretch + slack, found.lower, found.neuron, "global")
 
 
@@ -173,6 +186,12 @@ def best_neuron(arrangement: Arrangement, nu: Array, starts: Array | None = None
     if p == 0 or not nu.any():
         return 0.0, np.zeros(Z.shape[1])
     starts = np.zeros((0, Z.shape[1])) if starts is None else starts
-    rng = np.random.default_rng(seed)
-    found = find_neurons(Z, nu[:, 0], p, threshold=0.0, starts=starts, rng=rng, n_random=100 + 50 * Z.shape[1])
+    options = {
+        "threshold": 0.0,
+        "starts": starts,
+        "rng": np.random.default_rng(seed),
+        "n_random": 100 + 50 * Z.shape[1],
+    }
+    single = nu.shape[1] == 1
+    found = find_neurons(Z, nu[:, 0], p, **options) if single else find_joint_neurons(Z, nu, p, **options)
     return (float(found.values[0]), found.neurons[0]) if len(found.values) else (0.0, np.zeros(Z.shape[1]))

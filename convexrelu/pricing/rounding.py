@@ -5,6 +5,8 @@ Letters: `Z` (n, k) reduced data, `u` (k,) a neuron of cost one, `nu` (n, T) dua
 
 from __future__ import annotations
 
+import numpy as np
+
 from convexrelu.arrays import EPS, Array, row_norms
 from convexrelu.patterns.arrangement import Arrangement
 from convexrelu.patterns.enumeration import equilibration
@@ -28,6 +30,26 @@ def reduction_slack(arrangement: Arrangement, nu: Array) -> float:
     """
     sizes = row_norms(nu)
     return float(sizes @ (arrangement.row_error + 4 * EPS * activation_sizes(arrangement)))
+
+
+def fewer_tasks(arrangement: Arrangement, nu: Array) -> tuple[Array, float]:
+    """As many tasks as nu (n, T) has independent columns, and what the dual norm of nu may exceed theirs by.
+
+    With R (T, r) orthonormal up to rounding, |nu^T a| <= |R| |(nu R)^T a| + sum_i |nu_i - nu_i R R^T| a_i.
+    """
+    T = nu.shape[1]
+    if T == 1 or not nu.any():
+        return nu, 0.0
+    singular, right = np.linalg.svd(nu, full_matrices=False)[1:]
+    rank = int(np.sum(singular > max(nu.shape) * EPS * singular.max()))
+    if rank == T:
+        return nu, 0.0
+    R = right[:rank].T
+    less = nu @ R
+    sizes = activation_sizes(arrangement)
+    rounding = 4 * (T + rank) * EPS * row_norms(nu)
+    defect = float(np.linalg.norm(R.T @ R - np.eye(rank))) + 4 * T * EPS
+    return less, float((row_norms(nu - less @ R.T) + rounding + defect * row_norms(less)) @ sizes)
 
 
 def evaluation_slack(arrangement: Arrangement, nu: Array) -> float:

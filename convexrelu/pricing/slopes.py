@@ -74,7 +74,7 @@ class Side:
         for _ in range(steps):
             on = self.Z[: self.n_positive] @ u > 0
             base = np.asarray(on @ self.rows[: self.n_positive])
-            alpha, new = self._maximise(base, u)
+            alpha, new = self.maximise(base, u)
             if new is None:
                 break
             self.pool.add(self._scaled(new), alpha @ self.rows[self.n_positive :])
@@ -84,7 +84,7 @@ class Side:
             u = new
         return reached
 
-    def _maximise(self, base: Array, u: Array) -> tuple[Array, Array | None]:
+    def maximise(self, base: Array, u: Array) -> tuple[Array, Array | None]:
         """Slopes of the negative samples that make the sum with `base` shortest, and the neuron along that sum.
 
         A free coordinate's sum has to vanish: quadratic penalty with a multiplier, two rounds of which leave rounding.
@@ -121,6 +121,20 @@ class Side:
     def nearest(self, W: Array) -> Array:
         """The remembered vector N (m, k) of the maximiser nearest to each row of W."""
         return np.asarray(self.pool.sums[(self._scaled(W) @ self.pool.directions.T).argmax(axis=1)])
+
+
+def best_for_output(Z: Array, a: Array, p: int, radius: float, u: Array) -> tuple[Array, Array] | None:
+    """Slopes (n,) and neuron of the best correlation with a (n,) while the samples with a > 0 keep their activity at u.
+
+    Rows of Z must not be zero; None where the correlation vanishes.
+    """
+    order = np.concatenate([np.flatnonzero(a > 0), np.flatnonzero(a < 0)])
+    side = Side.of(Z[order], a[order], p, radius)
+    on = Z @ u > 0
+    alpha, new = side.maximise(np.asarray(on[order[: side.n_positive]] @ side.rows[: side.n_positive]), u)
+    slopes = on.astype(float)
+    slopes[order[side.n_positive :]] = alpha
+    return None if new is None else (slopes, new)
 
 
 @dataclass(eq=False)

@@ -1,0 +1,133 @@
+"""Several tasks that share their neurons: the `JointMethod` of pattern generation, and as few tasks as matter.
+
+Letters: `Y` (n, T) targets, `R` (T, r) orthonormal, `U`, `V` neurons and output weights, `N` (n, T) dual variable.
+
+The squared loss and interpolation do not change when the tasks are rotated, nor does the penalty: with Y = (Y R) R^T
+the problem of the r = rank(Y) tasks Y R has the same optimum, and V R^T are the output weights (theory C.2).
+
+Interpolation is solved by the method of multipliers: with the dual variable N of a round, the next one is the penalised
+problem of weight decay mu with targets Y + mu N, whose residual over mu is the next dual variable.
+
+References
+----------
+A. Sahiner, T. Ergen, J. Pauly and M. Pilanci, Vector-output ReLU neural network problems are copositive programs, ICLR
+2021.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from convexrelu.arrays import EPS, Array, row_norms
+from convexrelu.errors import UnsupportedError
+from convexrelu.losses import DataLoss, ExactFit, SquaredLoss
+from convexrelu.monitor import Monitor
+from convexrelu.native.joint import JointIterate, JointProblem
+from convexrelu.native.joint_generation import JointGenerated
+from convexrelu.native.joint_generation import generate as generate_jointly
+from convexrelu.network import Network
+from convexrelu.pricing.dual_norm import best_neuron
+from convexrelu.problem import TrainingProblem
+from convexrelu.result import Solution
+
+# Share of the tolerance that the solver may leave (the proof takes half of it); below the finest rounding shows.
+SHARE, FINEST = 0.2, 1e-9
+# Interpolation: weight decay of a round in units of the largest that needs neurons, and rounds at most.
+MULTIPLIER, ROUNDS = 0.03, 40
+# A round that misses more than this share of what the last one missed is followed by one of smaller weight decay.
+FAST = 0.2
+# A missed target this small, relative to the largest, is left to `onto_targets`.
+CLOSE = 1e-8
+
+
+def takes_jointly(problem: TrainingProblem) -> bool:
+    """Whether this is a problem of several tasks that the native solver takes: a smooth loss, or interpolation."""
+    return problem.Y.shape[1] > 1 and (problem.loss.is_smooth or problem.is_interpolation)
+
+
+def task_basis(problem: TrainingProblem) -> Array:
+    """Orthonormal R (T, r) with Y = Y R R^T up to rounding; the identity where the loss does not allow fewer tasks."""
+    T = problem.Y.shape[1]
+    if not isinstance(problem.loss, SquaredLoss | ExactFit):
+        return np.eye(T)
+    singular, right = np.linalg.svd(problem.Y, full_matrices=False)[1:]
+    rank = max(int(np.sum(singular > max(problem.Y.shape) * EPS * singular.max())), 1)
+    return np.eye(T) if rank == T else np.asarray(right[:rank].T)
+
+
+class JointMethod:
+    """The native solver of several tasks; see `convexrelu.generation.Method`."""
+
+    def __init__(
+        self, problem: TrainingProblem, tol: float, seed: int, monitor: Monitor, warm_start: Network | None
+    ) -> None:
+        if not takes_jointly(problem):
+            raise UnsupportedError(f"the native solver of several tasks does not take {problem}.")
+        self.problem, self.tol, self.monitor = problem, max(SHARE * tol, FINEST), monitor
+        self.rng, self.stuck = np.random.default_rng(seed), False
+        self.R = task_basis(problem)
+        self.iterate: JointIterate | None = None
+        self.N = np.zeros((len(problem.Y), self.R.shape[1]))
+        if warm_start is not None:
+            U = problem.arrangement.from_weights(warm_start.hidden, warm_start.hidden_bias)
+            self.iterate = JointIterate.of(
+                self._joint(problem.penalty, problem.Y @ self.R), U, warm_start.output @ self.R
+            )
+
+    def run(self, start: Solution | None, extra: Array | None) -> Solution:
+        """Go on from the last state, with the neuron `extra`, until the search finds none missing."""
+        if self.problem.is_interpolation:
+            return self._interpolate(extra)
+        return self._solution(self._generate(self.problem.weight_decay, self.problem.Y @ self.R, extra, self.tol), 1.0)
+
+    def _joint(self, weight_decay: float, Y: Array) -> JointProblem:
+        """The problem of the rotated tasks."""
+        problem = self.problem
+        loss = SquaredLoss() if problem.is_interpolation else problem.loss
+        return JointProblem(
+            problem.arrangement.Z,
+            problem.arrangement.n_penalized,
+            weight_decay,
+            DataLoss(loss, Y, problem.sample_weight),
+            problem.linear.free,
+            problem.linear.penalized,
+        )
+
+    def _generate(self, weight_decay: float, Y: Array, extra: Array | None, tol: float) -> JointGenerated:
+        found = generate_jointly(
+            self._joint(weight_decay, Y),
+            rng=self.rng,
+            tol=tol,
+            warm_start=self.iterate,
+            extra=extra,
+            should_stop=self.monitor.should_stop,
+            callback=self.monitor.report,
+        )
+        self.monitor.interrupted |= found.interrupted
+        self.iterate, self.stuck = found.state.iterate, not found.converged
+        return found
+
+    def _interpolate(self, extra: Array | None) -> Solution:
+        """Multiplier rounds until the targets are met."""
+        Y = self.problem.Y @ self.R
+        largest = best_neuron(self.problem.arrangement, self.problem.feasible_direction(self.problem.Y))[0]
+        mu = MULTIPLIER * largest or 1.0
+        found, last = None, np.inf
+        for _ in range(ROUNDS):
+            found = self._generate(mu, Y + mu * self.N, extra, 0.1 * self.tol)
+            self.N, extra = found.state.N / mu, None
+            miss = float(np.abs(found.state.F - Y).max() / max(np.abs(Y).max(), 1e-300))
+            if miss <= CLOSE or self.monitor.should_stop():
+                break
+            # Smaller weight decays converge in fewer rounds, each of which takes longer.
+            mu, last = (mu if miss < FAST * last else 0.3 * mu), miss
+        assert found is not None
+        return self._solution(found, mu)
+
+    def _solution(self, found: JointGenerated, unit: float) -> Solution:
+        """The state in the terms of the program, all tasks restored."""
+        it, q = found.state.iterate, self.problem.linear.free.shape[1]
+        outer = row_norms(it.V)[:, None]
+        beta = it.beta @ self.R.T
+        outputs = (it.V / np.where(outer > 0, outer, 1.0)) @ self.R.T
+        return Solution(it.U * outer, outputs, beta[:q], beta[q:], (found.state.N / unit) @ self.R.T, "native")
