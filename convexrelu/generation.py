@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,6 +43,8 @@ LAST_BOXES = 2_000
 FINEST = 1e-10
 # A missing neuron whose addition lowers the objective by less than this share of the tolerance was not taken up.
 STALLED = 0.01
+# Random starts of a search over the patterns of a conic program.
+STARTS = 100
 # How often an interpolation program without a solution gets four times the patterns.
 SAMPLING_ROUNDS = 5
 # Losses with kinks: the first accuracy; the first price of moving the dual variable, in units of the targets, and how
@@ -113,15 +116,17 @@ def _prove(
     problem: TrainingProblem, nu: Array, starts: Array, threshold: float, monitor: Monitor, max_boxes: int | None
 ) -> DualNorm:
     """Bound the dual norm within the budget; with a token one if the run is being stopped, here or before."""
+    bound = partial(dual_norm, problem.arrangement, nu, target=threshold, starts=starts)
+    norm = None
     if not monitor.should_stop():
         limit = monitor.seconds_left if np.isfinite(monitor.seconds_left) else None
         try:
-            return dual_norm(
-                problem.arrangement, nu, target=threshold, max_boxes=max_boxes, time_limit=limit, starts=starts
-            )
+            norm = bound(max_boxes=max_boxes, time_limit=limit)
         except KeyboardInterrupt:
             monitor.interrupted = True
-    return dual_norm(problem.arrangement, nu, target=threshold, max_boxes=LAST_BOXES, starts=starts)
+    norm = norm or bound(max_boxes=LAST_BOXES)
+    monitor.count("boxes", norm.boxes)
+    return norm
 
 
 class NativeMethod:
@@ -158,6 +163,7 @@ class NativeMethod:
             callback=self._report,
         )
         self.monitor.interrupted |= found.interrupted
+        self.monitor.count("starts", found.starts)
         self.stuck = not found.converged
         self.iterate = found.iterate
         return solution_of(self.problem, found.iterate, found.nu)
@@ -297,12 +303,15 @@ class ConicMethod:
         """Patterns of the neurons that a search finds above the penalty."""
         arrangement, nu = self.problem.arrangement, self.problem.feasible_direction(solution.dual, solution.penalized)
         cost = arrangement.cost(solution.neurons)
+        starts = solution.neurons[cost > 1e-6 * cost.max(initial=0.0)]
+        self.monitor.count("starts", STARTS + len(starts))
         found = find_neurons(
             arrangement.Z,
             nu[:, 0],
             arrangement.n_penalized,
             threshold=self.problem.penalty * (1 + PROGRAM_SHARE * self.tol),
-            starts=solution.neurons[cost > 1e-6 * cost.max(initial=0.0)],
+            starts=starts,
             rng=self.rng,
+            n_random=STARTS,
         )
         return neuron_patterns(arrangement, found.neurons)

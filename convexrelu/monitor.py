@@ -66,6 +66,7 @@ class Monitor:
         self.iteration, self.lower_bound = 0, 0.0
         self.interrupted = False
         self.laps: dict[str, float] = {}
+        self.effort = {"rounds": 0, "starts": 0, "boxes": 0}
         self._start = self._last = time.perf_counter()
 
     @property
@@ -93,9 +94,14 @@ class Monitor:
         self.laps[name] = self.laps.get(name, 0.0) + now - self._last
         self._last = now
 
+    def count(self, name: str, number: int) -> None:
+        """Add to what was spent on "starts" of the search or "boxes" of the proof."""
+        self.effort[name] += number
+
     def report(self, objective: float, n_neurons: int) -> None:
         """Count a round, print it and show it to the callback."""
         self.iteration += 1
+        self.count("rounds", 1)
         state = State(self.iteration, objective, self.lower_bound, n_neurons, self.seconds)
         if self.verbose:
             print(_line(state), flush=True)

@@ -104,6 +104,7 @@ class JointMethod:
             callback=self.monitor.report,
         )
         self.monitor.interrupted |= found.interrupted
+        self.monitor.count("starts", found.starts)
         self.iterate, self.stuck = found.state.iterate, not found.converged
         return found
 

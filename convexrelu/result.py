@@ -104,6 +104,9 @@ class Result:
     problem : TrainingProblem
     timings : mapping of str to float
         Seconds per part.
+    effort : mapping of str to int
+        How hard pattern generation tried: its "rounds", the "starts" of its search for missing neurons (which proves
+        nothing) and the "boxes" of its proofs.
     """
 
     network: Network
@@ -113,6 +116,7 @@ class Result:
     problem: TrainingProblem
     given_patterns: Patterns | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
+    effort: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def objective(self) -> float:

@@ -159,7 +159,7 @@ def generated_result(problem: TrainingProblem, found: Generated, tol: float, mon
     if status is Status.FAILED and found.converged:
         status = Status.UNPROVEN
     monitor.lap("certificate")
-    return Result(network, proof, status, found.solution, problem, None, monitor.laps)
+    return Result(network, proof, status, found.solution, problem, None, monitor.laps, monitor.effort)
 
 
 def _solved_over(

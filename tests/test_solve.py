@@ -621,3 +621,14 @@ def test_data_that_no_neuron_sees():
         result = cr.solve(cr.TrainingProblem([[0.0], [0.0]], [1.0, 3.0], 0.03, bias="none", **options))
         assert result.status is cr.Status.OPTIMAL
         assert result.network.n_neurons == 0
+
+
+def test_effort_says_what_generation_took():
+    X, y = np.random.default_rng(0).standard_normal((12, 3)), np.random.default_rng(1).standard_normal(12)
+    problem = cr.TrainingProblem(X, y, 0.1)
+    effort = cr.solve(problem).effort
+    assert effort["rounds"] >= 1 and effort["starts"] > 100 and effort["boxes"] > 0
+    # The proof is counted in boxes, and keeps to its budget.
+    assert cr.solve(problem, max_boxes=1).effort["boxes"] <= 4
+    assert cr.solve(cr.TrainingProblem(X, np.column_stack([y, y[::-1]]), 1.0), tol=1e-3).effort["starts"] > 100
+    assert cr.solve(problem, patterns="enumerate").effort == {}

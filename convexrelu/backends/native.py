@@ -85,8 +85,8 @@ class Generated:
         Whether the last, thorough search found nothing above lam (1 + tol) and the gap is at most tol.
     interrupted : bool
         Whether a KeyboardInterrupt ended the work.
-    rounds, steps : int
-        Rounds of the search, and Newton steps.
+    rounds, steps, starts : int
+        Rounds of the search, Newton steps, and starts of all searches.
     timings : Timings
     """
 
@@ -103,6 +103,7 @@ class Generated:
     interrupted: bool
     rounds: int
     steps: int
+    starts: int
     timings: Timings
 
     @property
@@ -182,6 +183,7 @@ class _Loop:
         self.state = self.best = evaluate(problem, Iterate.empty(problem))
         self.kappa, self.violation, self.correlation = 1.0, np.inf, 0.0
         self.rounds = self.steps = self.stale = 0
+        self.starts = 0
         self.record = np.inf, np.inf
         self.finished = self.interrupted = False
         self.began, self.search_seconds, self.newton_seconds = time.perf_counter(), 0.0, 0.0
@@ -227,6 +229,7 @@ class _Loop:
             n_random=n_random,
             refine=self.violation < _COARSE_VIOLATION,
         )
+        self.starts += n_random + len(self.state.iterate.neurons)
         self.correlation, self.violation = found.best, found.best / lam - 1
         self.search_seconds += time.perf_counter() - began
         return found
@@ -300,6 +303,7 @@ class _Loop:
             self.interrupted,
             self.rounds,
             self.steps,
+            self.starts,
             Timings(self.search_seconds, self.newton_seconds),
         )
 

@@ -42,6 +42,7 @@ class JointGenerated:
     converged: bool
     interrupted: bool
     rounds: int
+    starts: int
 
 
 def generate(
@@ -103,7 +104,7 @@ class _Loop:
         self.state = self.best = evaluate(problem, JointIterate.empty(problem))
         self.extra = np.zeros((0, problem.Z.shape[1]))
         self.kappa, self.correlation, self.gap = 1.0, 0.0, np.inf
-        self.rounds, self.stalled, self.least = 0, 0, np.inf
+        self.rounds, self.starts, self.stalled, self.least = 0, 0, 0, np.inf
         self.finished = self.interrupted = False
 
     def start(self, iterate: JointIterate, extra: Array | None) -> None:
@@ -132,6 +133,7 @@ class _Loop:
     def _search(self, n_random: int) -> JointSearchResult:
         problem = self.problem
         starts = np.vstack([self.state.iterate.U, self.extra])
+        self.starts += n_random + len(starts)
         found = find_joint_neurons(
             problem.Z,
             self.state.N,
@@ -206,4 +208,6 @@ class _Loop:
     def result(self) -> JointGenerated:
         """The converged state, or the best one met."""
         state = self.state if self.finished else self.best
-        return JointGenerated(state, self.gap, self.correlation, self.finished, self.interrupted, self.rounds)
+        return JointGenerated(
+            state, self.gap, self.correlation, self.finished, self.interrupted, self.rounds, self.starts
+        )

@@ -48,12 +48,15 @@ class DualNorm:
         In reduced coordinates; zeros if none has a positive correlation.
     scope : {"global", "patterns"}
         Whether `upper` speaks of every neuron or only of those with the given patterns.
+    boxes : int
+        What the branch and bound took.
     """
 
     upper: float
     lower: float
     neuron: Array
     scope: str
+    boxes: int = 0
 
 
 def dual_norm_over_patterns(arrangement: Arrangement, patterns: Patterns, nu: Array) -> DualNorm:
@@ -172,7 +175,7 @@ def dual_norm(
         # The search had missed a better neuron, which ended the proof.
         better = 1.000_000_1 * found.lower * arrangement.stretch + slack
         return dual_norm(arrangement, nu, target=better, max_boxes=max_boxes, time_limit=time_limit, starts=starts)
-    return DualNorm(found.upper * arrangement.stretch + slack, found.lower, found.neuron, "global")
+    return DualNorm(found.upper * arrangement.stretch + slack, found.lower, found.neuron, "global", found.boxes)
 
 
 def default_boxes(rank: int) -> int:
