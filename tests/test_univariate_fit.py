@@ -133,7 +133,7 @@ def test_double_sum_bounds_hold_in_exact_arithmetic(points, numbers, power):
 
 def test_certificate_of_a_bad_dual_variable_is_low_not_wrong():
     from convexrelu.losses import SquaredLoss
-    from convexrelu.univariate.lower_bound import certified
+    from convexrelu.univariate.lower_bound import certified, norm
 
     rng = np.random.default_rng(0)
     x, y = rng.random(50), rng.standard_normal(50)
@@ -142,7 +142,8 @@ def test_certificate_of_a_bad_dual_variable_is_low_not_wrong():
         best = uv.fit(x, y, 0.1, skip=skip).objective
         spline = train(*data.merged(), 0.2, skip, 1e-9, 50).spline
         for nu in (rng.standard_normal((50, 1)), 1e3 * data.Y, np.zeros((50, 1)), data.Y - spline(data.x)):
-            bound = certified(data, spline, nu, 0.1, SquaredLoss(), skip)
+            objective = SquaredLoss().value(spline(data.x), data.Y, data.weight) + 0.1 * norm(spline, skip)
+            bound = certified(data, objective, nu, 0.1, SquaredLoss(), "free", skip)
             assert 0 <= bound.lower_bound <= best <= bound.objective
 
 

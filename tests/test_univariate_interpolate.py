@@ -154,7 +154,7 @@ def test_single_point_and_straight_line():
         (lambda: uv.interpolate([[0, 1]], [0]), InvalidInputError, "points on a line"),
         (lambda: uv.interpolate([0, 1], [0, 1], skip="maybe"), InvalidInputError, "skip"),
         (lambda: uv.interpolate([0, 1], [0, 1], skip="penalized"), UnsupportedError, "solve"),
-        (lambda: uv.interpolate([0, 1], np.eye(2), skip="none"), UnsupportedError, "several tasks"),
+        (lambda: uv.interpolate([0, 1], np.eye(2), skip="none"), UnsupportedError, "Several tasks"),
         (lambda: uv.solution_set([0, 1], np.eye(2)), InvalidInputError, "one task"),
         (lambda: uv.solution_set([0, 1], [0, 1]).spiked([0]), InvalidInputError, "not free"),
         (lambda: uv.solution_set([0, 1], [0, 1]).spiked([7]), InvalidInputError, "mask"),

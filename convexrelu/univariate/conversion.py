@@ -48,10 +48,14 @@ def from_network(network: Network) -> Spline:
     np.add.at(curvature, group, delta)
     first = network.skip[0] - delta[left].sum(axis=0)
     slopes = np.vstack([first, first + np.cumsum(curvature, axis=0)])
-    # At the first knot every neuron that faces left is on, and no other.
-    start = constant + network.skip[0] * knots[0] + (t[left] - knots[0]) @ delta[left]
+    # From the middle outwards: a knot far away, of a nearly constant neuron, would cost all others their digits.
+    middle = len(knots) // 2
+    reach = np.maximum(np.where(left, t - knots[middle], knots[middle] - t), 0.0)
+    start = constant + network.skip[0] * knots[middle] + reach @ delta
     steps = slopes[1:-1] * np.diff(knots)[:, None]
-    return Spline(knots, np.vstack([start, start + np.cumsum(steps, axis=0)]), slopes)
+    above = np.cumsum(steps[middle:], axis=0)
+    below = np.cumsum(steps[:middle][::-1], axis=0)[::-1]
+    return Spline(knots, start + np.vstack([-below, np.zeros((1, T)), above]), slopes)
 
 
 def _knots(w: Array, b: Array) -> Array:

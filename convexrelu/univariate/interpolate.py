@@ -15,14 +15,20 @@ import numpy as np
 from convexrelu.arrays import EPS, Array, frozen, row_norms
 from convexrelu.certificate import TINY, Certificate
 from convexrelu.errors import UnsupportedError
+from convexrelu.losses import ExactFit
 from convexrelu.univariate.chords import Chords
+from convexrelu.univariate.conversion import from_network
+from convexrelu.univariate.lower_bound import certified
 from convexrelu.univariate.modes import check_modes
+from convexrelu.univariate.penalized_bias import train_penalized
 from convexrelu.univariate.result import UnivariateResult, judged
 from convexrelu.univariate.samples import Samples, samples
 from convexrelu.univariate.spline import Spline
 
 # Far above the rounding of the closed forms, which is all that separates the value from its bound.
 TOL = 1e-9
+# What the cone program of penalised biases reaches.
+PENALIZED_TOL = 1e-6
 
 
 def interpolate(x: Any, Y: Any, bias: str = "free", skip: str = "free") -> UnivariateResult:
@@ -34,7 +40,8 @@ def interpolate(x: Any, Y: Any, bias: str = "free", skip: str = "free") -> Univa
         Points in any order; repeated ones must have equal targets.
     Y : array (n,) or (n, T)
         Targets.
-    bias : {"free"}
+    bias : {"free", "penalized"}
+        Penalised biases make the norm that of (w_j, b_j); for one task, by a cone program, to about 1e-8.
     skip : {"free", "none"}
 
     Returns
@@ -47,7 +54,7 @@ def interpolate(x: Any, Y: Any, bias: str = "free", skip: str = "free") -> Univa
     InvalidInputError
         For data that cannot be used or interpolated.
     UnsupportedError
-        For a penalised bias, and for several tasks without a skip: use `convexrelu.solve`.
+        For several tasks with a penalised bias or without a skip: use `convexrelu.solve`.
 
     Notes
     -----
@@ -71,17 +78,30 @@ def interpolate(x: Any, Y: Any, bias: str = "free", skip: str = "free") -> Univa
     check_modes(bias, skip)
     data = samples(x, Y)
     data.check_single_valued()
-    if bias == "penalized":
-        raise UnsupportedError("`bias='penalized'` is not part of `univariate.interpolate`; use `convexrelu.solve`.")
-    chords = Chords(data.points, data.Y[data.first])
-    if skip == "none" and data.Y.shape[1] > 1:
+    if data.Y.shape[1] > 1 and (bias == "penalized" or skip == "none"):
         raise UnsupportedError(
-            "`skip='none'` with several tasks is not part of `univariate.interpolate`; "
-            "use `convexrelu.solve`, or skip='free'."
+            "Several tasks are part of `univariate.interpolate` with bias='free' and skip='free' only; "
+            "use `convexrelu.solve`."
         )
+    if bias == "penalized":
+        return _penalized(data, skip)
+    chords = Chords(data.points, data.Y[data.first])
     spline, cost, bound, G = _optimum(chords, skip)
     found = Certificate(cost, bound, "global", _dual(data, chords.h, G), 1.0, _negligible(chords))
     return UnivariateResult(spline, found, judged(found, TOL), bias, skip, chords.x)
+
+
+def _penalized(data: Samples, skip: str) -> UnivariateResult:
+    """Interpolate with penalised biases by the cone program."""
+    y = data.Y[data.first]
+    (network,), nu = train_penalized(data.points, y[:, 0], np.ones(len(y)), None, skip)
+    spline, loss = from_network(network), ExactFit()
+    missed = loss.value(spline(data.x), data.Y, data.weight)
+    objective = missed + float(network.neuron_norms() @ row_norms(network.output))
+    whole = np.zeros_like(data.Y)
+    whole[data.first, 0] = nu
+    found = certified(data, objective, whole, 1.0, loss, "penalized", skip)
+    return UnivariateResult(spline, found, judged(found, PENALIZED_TOL), "penalized", skip, data.points, 0, network)
 
 
 def _optimum(chords: Chords, skip: str) -> tuple[Spline, float, float, Array]:

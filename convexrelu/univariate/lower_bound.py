@@ -23,6 +23,7 @@ from convexrelu.arrays import EPS, Array, frozen, row_norms
 from convexrelu.certificate import TINY, Certificate
 from convexrelu.losses import Loss
 from convexrelu.univariate.samples import Samples
+from convexrelu.univariate.sectors import sector_bounds
 from convexrelu.univariate.spline import Spline
 
 WIDE = np.longdouble
@@ -48,30 +49,34 @@ class DoubleSum:
     moment: float
 
 
-def certified(data: Samples, spline: Spline, nu: Array, lam: float, loss: Loss, skip: str) -> Certificate:
-    """The certificate of a spline for penalised training with free bias.
+def certified(data: Samples, objective: float, nu: Array, lam: float, loss: Loss, bias: str, skip: str) -> Certificate:
+    """The certificate that a dual variable gives a function with the given objective.
 
     Parameters
     ----------
     data : Samples
-    spline : Spline
+    objective : float
     nu : float64 (n, T)
         Any dual variable, in the order of `data.x`: minus the gradient of the loss at the optimum.
     lam : float > 0
+        One for interpolation.
     loss : Loss
+    bias : {"free", "penalized"}
+        With penalised biases for one task.
     skip : {"free", "none"}
     """
     heavy = data.weight > 0
     x, Y, weight = data.x[heavy], data.Y[heavy], data.weight[heavy]
-    objective = loss.value(spline(x), Y, weight) + lam * norm(spline, skip)
-    nu, sums = _feasible(x, Y, weight, nu[heavy], lam, loss, skip)
+    constraint = _Constraint(x, weight, lam, bias, skip)
+    nu, sums = constraint.feasible(nu[heavy], Y, loss)
     value, error = loss.dual_value(nu, Y, weight)
-    leak = _leak(x, loss.fit_radius(objective, Y, weight), objective / lam, sums, skip)
+    leak = constraint.leak(loss.fit_radius(objective, Y, weight), objective / lam, sums)
     # Every loss and penalty is at least zero, whatever nu; the leak is bounded for functions below `objective` only.
-    bound = min(max(value - error - leak, 0.0), objective) if math.isfinite(value) else 0.0
+    bound = min(max(value - error - leak, 0.0), objective) if math.isfinite(value + leak) else 0.0
     dual = np.zeros_like(data.Y)
     dual[data.order[heavy]] = nu
-    negligible = max(EPS * loss.value(np.zeros_like(Y), Y, weight), TINY)
+    size = loss.value(np.zeros_like(Y), Y, weight)
+    negligible = max(EPS * (size if math.isfinite(size) else float(np.abs(Y).max())), TINY)
     return Certificate(float(objective), float(bound), "global", frozen(dual), float(sums.largest), negligible)
 
 
@@ -89,35 +94,61 @@ def norm(spline: Spline, skip: str) -> float:
     return max(variation, float(abs(spline.slopes[0, 0] + spline.slopes[-1, 0])))
 
 
-def _feasible(
-    x: Array, Y: Array, weight: Array, nu: Array, lam: float, loss: Loss, skip: str
-) -> tuple[Array, DoubleSum]:
-    """The best multiple of nu whose dual norm is proven to be at most lam, and its sums."""
-    nu = _centred(x, weight, nu, skip)
-    sums = double_sum_bounds(x, nu, skip)
-    scale = loss.best_scale(nu, 0.0, Y, weight, lam / sums.largest if sums.largest > 0 else math.inf)
-    nu = nu * scale if math.isfinite(scale) else np.zeros_like(nu)
-    for attempt in range(8):
-        sums = double_sum_bounds(x, nu, skip)
-        if sums.largest <= lam:
-            return nu, sums
-        # The rounded product may miss again where sums cancel: aim a little lower each time.
-        nu = nu * (lam / sums.largest * (1 - 4 * EPS * 10**attempt))
-    return np.zeros_like(nu), DoubleSum(0.0, 0.0, 0.0)
+@dataclass(frozen=True, eq=False)
+class _Constraint:
+    """What makes a dual variable feasible: a dual norm of at most lam, and no correlation with the free part."""
 
+    x: Array
+    weight: Array
+    lam: float
+    bias: str
+    skip: str
 
-def _centred(x: Array, weight: Array, nu: Array, skip: str) -> Array:
-    """Nu less what keeps it from being orthogonal to the constant and, with a skip, to x: a matter of rounding."""
-    columns = [np.ones(len(x))]
-    span = x[-1] - x[0]
-    if skip == "free" and span > 0:
-        center = float(weight @ (x - x[0]) / weight.sum())
-        columns.append((x - x[0] - center) / span)
-    for _ in range(2):
-        for column in columns:
-            heavy = weight * column
-            nu = nu - heavy[:, None] * (column @ nu / float(column @ heavy))
-    return nu
+    def bounds(self, nu: Array) -> DoubleSum:
+        """Bounds on the dual norm and on the correlations with the free part."""
+        if self.bias == "penalized":
+            return DoubleSum(*sector_bounds(self.x, nu[:, 0], self.skip))
+        return double_sum_bounds(self.x, nu, self.skip)
+
+    def feasible(self, nu: Array, Y: Array, loss: Loss) -> tuple[Array, DoubleSum]:
+        """The best multiple of nu whose dual norm is proven to be at most lam, and its bounds."""
+        nu = self._centred(nu)
+        largest = self.bounds(nu).largest
+        scale = loss.best_scale(nu, 0.0, Y, self.weight, self.lam / largest if largest > 0 else math.inf)
+        nu = nu * scale if math.isfinite(scale) else np.zeros_like(nu)
+        for attempt in range(8):
+            sums = self.bounds(nu)
+            if sums.largest <= self.lam:
+                return nu, sums
+            # The rounded product may miss again where sums cancel: aim a little lower each time.
+            nu = nu * (self.lam / sums.largest * (1 - 4 * EPS * 10**attempt))
+        return np.zeros_like(nu), DoubleSum(0.0, 0.0, 0.0)
+
+    def _centred(self, nu: Array) -> Array:
+        """The part of nu that is orthogonal to the free columns; what it loses is a matter of rounding."""
+        if self.bias == "penalized" and self.skip == "none":
+            return nu
+        columns, span = [np.ones(len(self.x))], self.x[-1] - self.x[0]
+        if self.skip == "free" and span > 0:
+            offset = self.x - self.x[0]
+            columns.append((offset - float(self.weight @ offset / self.weight.sum())) / span)
+        for _ in range(2):
+            for column in columns:
+                heavy = self.weight * column
+                nu = nu - heavy[:, None] * (column @ nu / float(column @ heavy))
+        return nu
+
+    def leak(self, radius: float, hidden: float, sums: DoubleSum) -> float:
+        """Bound on what nu sees of the free part of functions with |F| <= radius and neurons of norm <= hidden.
+
+        With a skip the function is its value and slope at one end and neurons with their knots between the ends; the
+        slope differs from that between the ends by no more than the norm of the neurons.
+        """
+        span = float(self.x[-1] - self.x[0])
+        if self.skip == "none":
+            return 0.0 if self.bias == "penalized" else sums.total * (radius + hidden * span)
+        slope = 2 * radius / span + hidden if span > 0 else 0.0
+        return (sums.total * radius + sums.moment * slope) * (1 + 8 * EPS)
 
 
 def double_sum_bounds(x: Array, nu: Array, skip: str) -> DoubleSum:
@@ -149,12 +180,3 @@ def _size(A: NDArray[np.longdouble]) -> Array:
 
 def _norm(v: NDArray[np.longdouble]) -> float:
     return float(np.linalg.norm(v.astype(np.float64)))
-
-
-def _leak(x: Array, radius: float, hidden: float, sums: DoubleSum, skip: str) -> float:
-    """Bound on |a . c - G_n . b| over functions with |F| <= radius and neurons of norm <= hidden."""
-    span = float(x[-1] - x[0])
-    if skip == "none":
-        return sums.total * (radius + hidden * span)
-    slope = 2 * radius / span + hidden if span > 0 else 0.0
-    return (sums.total * radius + sums.moment * slope) * (1 + 8 * EPS)

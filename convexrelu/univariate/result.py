@@ -32,6 +32,8 @@ class UnivariateResult:
         The distinct points of the data, increasing.
     rounds : int
         Passes over the data.
+    neurons : Network or None
+        The network, where the spline does not tell it: with penalised biases.
     """
 
     spline: Spline
@@ -41,6 +43,7 @@ class UnivariateResult:
     skip: str
     points: Array
     rounds: int = 0
+    neurons: Network | None = None
 
     @property
     def objective(self) -> float:
@@ -50,7 +53,7 @@ class UnivariateResult:
     @cached_property
     def network(self) -> Network:
         """A network of least norm that computes the function."""
-        return to_network(self.spline, self.bias, self.skip)
+        return to_network(self.spline, self.bias, self.skip) if self.neurons is None else self.neurons
 
     def solution_set(self) -> SolutionSet:
         """All functions with the least objective: the interpolants of least norm of this one's predictions.

@@ -80,7 +80,10 @@ class Spline:
         """Values (m, T) at points x (m,)."""
         x = check_points(x)
         piece = np.searchsorted(self.knots, x, side="right")
-        anchor = np.maximum(piece - 1, 0)
+        last = len(self.knots) - 1
+        before, after = np.maximum(piece - 1, 0), np.minimum(piece, last)
+        anchor = np.where(x - self.knots[before] <= self.knots[after] - x, before, after)
+        anchor = np.where(piece > last, last, anchor)  # the nearer end of the piece
         out: Array = self.values[anchor] + self.slopes[piece] * (x - self.knots[anchor])[:, None]
         return out
 

@@ -7,6 +7,9 @@
 (b) Several tasks (J. Nakhleh, J. Shenouda, R. Nowak, "The effects of multi-task learning on ReLU neural network
     functions", 2024): connecting the dots is the only solution unless neighbouring curvatures are aligned, and equals
     the interpolant of least norm in the first-order Sobolev space.
+(c) Mean field (A. Shevchenko, V. Kungurtsev, M. Mondelli, "Mean-field analysis of piecewise linear solutions for wide
+    ReLU networks", JMLR 2022): the limit of noisy gradient descent, penalised biases without a skip, has at most three
+    knots in a closed interval between neighbouring points.
 """
 
 import argparse
@@ -16,6 +19,8 @@ import numpy as np
 
 from convexrelu import univariate as uv
 
+# Largest n for the cone program of penalised biases.
+PENALIZED = 1000
 POWERS = (1.0, 1.5, 2.0, 3.0)
 
 
@@ -32,6 +37,8 @@ def interpolants(x, y):
     yield "spikes on every other free interval", solutions.spiked(free[position % 2 == 0])
     yield "spikes on the others", solutions.spiked(free[position % 2 == 1])
     yield "linear spline", solutions.connect_the_dots()
+    if len(x) <= PENALIZED:
+        yield "penalized biases", uv.interpolate(x, y, bias="penalized").spline
 
 
 def noisy_interpolation(largest):
@@ -72,8 +79,36 @@ def several_tasks(n=30):
         print(f"  {T:<4} {largest_aligned(x, Y):<19.12f} {error:.1e}")
 
 
+def knots_per_interval(problems):
+    print(f"\n(c) knots of the noiseless limit in closed intervals between neighbours, {problems} random problems")
+    counts, unproven = np.zeros(8, dtype=int), 0
+    for seed in range(problems):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(3, 10))
+        x, y = np.sort(rng.standard_normal(n)), rng.standard_normal(n)
+        result = uv.fit(x, y, 10 ** rng.uniform(-2, 0), bias="penalized", skip="none")
+        if result.certificate.gap > 1e-8:
+            unproven += 1
+            continue
+        # Knots that have converged to one another are one; one on a point counts for the intervals on both sides of it.
+        near = 1e-6 * np.ptp(x)
+        t = result.spline.pruned().knots
+        t = t[np.concatenate([[True], np.diff(t) > near])][:, None]
+        inside = (t >= x[:-1] - near) & (t <= x[1:] + near)
+        counts += np.bincount(np.minimum(inside.sum(axis=0), 7), minlength=8)
+    print("  knots      " + "".join(f"{k:<9}" for k in range(len(counts))))
+    print(
+        "  intervals  "
+        + "".join(f"{count:<9}" for count in counts)
+        + f"(left out, gap above 1e-8: {unproven} problems)"
+    )
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--largest", type=int, default=10**6, help="largest n of (a)")
-    noisy_interpolation(parser.parse_args().largest)
+    parser.add_argument("--problems", type=int, default=2000, help="number of problems of (c)")
+    options = parser.parse_args()
+    noisy_interpolation(options.largest)
     several_tasks()
+    knots_per_interval(options.problems)

@@ -1,0 +1,115 @@
+"""Penalised biases on one input: agreement with the convex program, proofs in exact arithmetic, knots off the data."""
+
+from fractions import Fraction
+
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import examples, vectors, weight_decays
+
+import convexrelu as cr
+from convexrelu import univariate as uv
+from convexrelu.errors import UnsupportedError
+from convexrelu.univariate.sectors import sector_bounds
+
+SKIPS = st.sampled_from(["free", "none"])
+
+
+@st.composite
+def points(draw, most=6):
+    """Distinct integers in any order, and integer targets."""
+    x = draw(st.lists(st.integers(-6, 6), min_size=1, max_size=most, unique=True))
+    return np.array(x, dtype=float), draw(vectors(len(x)))
+
+
+def kinds(skip):
+    return {"bias": "penalized", "output_bias": "free" if skip == "free" else "none", "skip": skip}
+
+
+@examples(30)
+@given(points(), weight_decays(), SKIPS)
+def test_fit_agrees_with_the_convex_program(data, lam, skip):
+    x, y = data
+    result = uv.fit(x, y, lam, bias="penalized", skip=skip)
+    assert result.status is cr.Status.OPTIMAL
+    problem = cr.TrainingProblem(x[:, None], y, lam, **kinds(skip))
+    assert problem.objective(result.network) == pytest.approx(result.objective, rel=1e-9, abs=1e-12)
+    exact = oracles.exact_objective(x[:, None], y, lam, result.network, **kinds(skip))
+    assert Fraction(result.certificate.lower_bound) <= exact
+    value = oracles.convex_value(x[:, None], y, lam, **kinds(skip))
+    assert result.objective == pytest.approx(value, rel=1e-7, abs=1e-7)
+
+
+@examples(20)
+@given(points(), SKIPS)
+def test_interpolation_agrees_with_the_convex_program(data, skip):
+    x, y = data
+    result = uv.interpolate(x, y, bias="penalized", skip=skip)
+    assert result.status is cr.Status.OPTIMAL
+    problem = cr.TrainingProblem.interpolation(x[:, None], y, **kinds(skip))
+    assert problem.objective(result.network) == pytest.approx(result.objective, rel=1e-9, abs=1e-9)
+    value = oracles.convex_value(x[:, None], y, None, **kinds(skip))
+    assert result.objective == pytest.approx(value, rel=1e-6, abs=1e-6)
+    assert result.certificate.lower_bound <= value * (1 + 1e-6) + 1e-6
+
+
+def test_fewest_knots_are_not_always_cheapest():
+    # theory D.5: a knot in the first interval makes two knots cheaper than one.
+    result = uv.interpolate([-1, 2, 3, 4], [0, 0, 1, 8], bias="penalized", skip="free")
+    assert result.objective == pytest.approx(21.0950, abs=1e-4)
+    assert result.spline.knots == pytest.approx([1.0, 3.0], abs=1e-4)
+    assert uv.sparsest([-1, 2, 3, 4], [0, 0, 1, 8]).n_knots == 1
+
+
+def test_repeated_samples_and_weights():
+    x, y = np.array([0, 1, 1, 2, 3.0]), np.array([0, 1, 2, 0, 5.0])
+    weight = np.array([1, 2, 1, 1, 0.0])
+    result = uv.fit(x, y, 0.1, bias="penalized", skip="none", sample_weight=weight)
+    value = oracles.convex_value(x[:, None], y, 0.1, sample_weight=weight, **kinds("none"))
+    assert result.objective == pytest.approx(value, rel=1e-7)
+    assert result.status is cr.Status.OPTIMAL
+
+
+def test_a_thousand_points():
+    rng = np.random.default_rng(0)
+    x = rng.random(1000)
+    y = np.sin(8 * x) + 0.3 * rng.standard_normal(1000)
+    result = uv.fit(x, y, 1.0, bias="penalized", skip="free")
+    assert result.status is cr.Status.OPTIMAL
+    assert not np.isin(result.spline.knots, x).all()
+
+
+@examples(60)
+@given(vectors(5, 4), vectors(5), SKIPS, st.integers(-2, 4))
+def test_sector_bounds_hold(x, nu, skip, power):
+    x = np.sort(x) * np.pi * 10.0**power
+    nu = nu * np.e
+    if skip == "free":
+        nu = nu - np.polyval(np.polyfit(x, nu, 1), x) if np.ptp(x) > 0 else nu - nu.mean()
+    largest, total, moment = sector_bounds(x, nu, skip)
+    exact_nu, exact_x = oracles.fractions(nu), oracles.fractions(x)
+    assert Fraction(total) >= abs(sum(exact_nu, Fraction(0)))
+    assert Fraction(moment) >= abs(
+        sum((v * (t - exact_x[0]) for v, t in zip(exact_nu, exact_x, strict=True)), Fraction(0))
+    )
+    rng = np.random.default_rng(0)
+    angles = rng.uniform(0, 2 * np.pi, 3000)
+    W = np.column_stack([np.cos(angles), np.sin(angles)])
+    if skip == "free":
+        between = -W[:, 1] / W[:, 0]
+        W = W[(between >= x[0]) & (between <= x[-1]) & (W[:, 0] > 0)]
+    if len(W):
+        correlations = np.abs(np.maximum(np.outer(W[:, 0], x) + W[:, 1:], 0) @ nu)
+        assert correlations.max() <= largest * (1 + 1e-12) + 1e-12 * np.abs(nu * (1 + np.abs(x))).sum()
+    if skip == "none":
+        exact = oracles.dual_norm(x[:, None], nu, "penalized")
+        assert largest == pytest.approx(exact, rel=1e-9, abs=1e-9 * (1 + float(np.abs(nu * x).sum())))
+
+
+def test_several_tasks_are_refused():
+    with pytest.raises(UnsupportedError, match="Several tasks"):
+        uv.fit([0, 1, 2], np.eye(3), bias="penalized")
+    with pytest.raises(UnsupportedError, match="Several tasks"):
+        uv.interpolate([0, 1, 2], np.eye(3), bias="penalized")
