@@ -19,7 +19,7 @@ from scipy.optimize import brentq
 
 from convexrelu.arrays import Array
 from convexrelu.univariate.spline import Spline
-from convexrelu.univariate.trend_filter import TrendProblem, correction_values, trend_filter, values_between
+from convexrelu.univariate.trend_filter import TrendProblem, correction_values, trend_filter
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +53,10 @@ def train(x: Array, Y: Array, weight: Array, lam: float, skip: str, tol: float, 
 def _trend(problem: TrendProblem, tol: float, rounds: int) -> Trained:
     knots, done = trend_filter(problem, tol, rounds)
     x = problem.x[knots.nodes]
-    residual = problem.residual(values_between(problem.x, knots.nodes, knots.z))
-    correction = Spline.through(x, correction_values(problem, knots, residual))
-    return Trained(Spline.through(x, knots.z), correction, done)
+    spline = Spline.through(x, knots.z)
+    # Of the residual that the certificate will see, last bits included.
+    correction = correction_values(problem, knots, problem.residual(spline(problem.x)))
+    return Trained(spline, Spline.through(x, correction), done)
 
 
 def _slopes_and_variation(spline: Spline) -> tuple[float, float]:
