@@ -450,6 +450,17 @@ def test_columns_of_any_size(modes, scale):
     X, y = rng.standard_normal((6, 2)) * [1.0, scale], rng.standard_normal(6)
     kinds = dict(zip(("bias", "output_bias", "skip"), modes, strict=True))
     assert solve(cr.TrainingProblem(X, y, 0.05, **kinds)).status is Status.OPTIMAL
+    assert cr.solve(cr.TrainingProblem(X, y, 0.05, **kinds)).status is Status.OPTIMAL
+
+
+def test_few_patterns_are_listed_and_many_generated():
+    # Rank two: as many patterns as samples, twice.
+    X = np.random.default_rng(0).standard_normal((250, 2))
+    for n, listed in ((40, True), (250, False)):
+        result = cr.solve(cr.TrainingProblem(X[:n], X[:n, 0] ** 2, 5.0, bias="none"))
+        assert result.status is Status.OPTIMAL and result.certificate.scope == "global"
+        assert (result.given_patterns is not None) == listed
+        assert result.effort["boxes"] > 0 or listed
 
 
 @pytest.mark.parametrize("offset", [1e3, 1e6])
