@@ -40,7 +40,7 @@ from convexrelu.result import Solution
 BLOCKS, NORMS, FREE, PENALIZED, FIT, AUXILIARY = range(6)
 # Whatever point a backend leaves is worth certifying, unless it is a ray that proves infeasibility.
 RAYS = (ConicStatus.INFEASIBLE, ConicStatus.UNBOUNDED)
-Rows = tuple[sp.csc_array, Array]
+Rows = tuple[sp.coo_array, Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,8 +194,13 @@ class Program:
     def _rows(self, parts: dict[int, Array | sp.sparray], rhs: Array | None = None) -> Rows:
         """Rows over all variables from the given groups of columns; the other groups are zero."""
         height = next(iter(parts.values())).shape[0]
-        blocks = [sp.csc_array(parts.get(i, sp.csc_array((height, width)))) for i, width in enumerate(self._widths)]
-        return sp.csc_array(sp.hstack(blocks)), np.zeros(height) if rhs is None else rhs
+        first = np.cumsum([0, *self._widths])
+        blocks = [(first[i], sp.coo_array(part)) for i, part in parts.items()]
+        row = np.concatenate([block.coords[0] for _, block in blocks])
+        column = np.concatenate([start + block.coords[1] for start, block in blocks])
+        data = np.concatenate([block.data for _, block in blocks])
+        rows = sp.coo_array((data, (row, column)), shape=(height, first[-1]))
+        return rows, np.zeros(height) if rhs is None else rhs
 
     @cached_property
     def _groups(self) -> list[Rows]:
@@ -203,8 +208,7 @@ class Program:
         loss, linear = self._loss, self.problem.linear
         n_zero, n_inequalities = loss.n_zero, loss.n_zero + loss.n_nonneg
         fit = {BLOCKS: self._features(), FREE: linear.free, PENALIZED: linear.penalized}
-        norms = self._norm_rows()
-        nothing = self._rows({FIT: sp.csc_array((0, self._widths[FIT]))})
+        norms, nothing = self._norm_rows(), self._nothing
         return [
             self._rows({**fit, FIT: -sp.eye_array(self._widths[FIT])}),
             self._loss_rows(slice(0, n_zero)),
@@ -217,8 +221,14 @@ class Program:
 
     def _loss_rows(self, part: slice) -> Rows:
         loss = self._loss
+        if not loss.rhs[part].size:
+            return self._nothing
         rows = {FIT: loss.fit_rows.tocsr()[part], AUXILIARY: loss.auxiliary_rows.tocsr()[part]}
         return self._rows(rows, loss.rhs[part])
+
+    @property
+    def _nothing(self) -> Rows:
+        return self._rows({FIT: sp.coo_array((0, self._widths[FIT]))})
 
     def _features(self) -> sp.csc_array:
         """The matrix (n, n_blocks k) of u -> sum_b sign_b D_b Z u_b."""
