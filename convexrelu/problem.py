@@ -361,6 +361,9 @@ class TrainingProblem:
         curvature = float(np.sum((Qp.T @ nu) ** 2)) / self.penalty
         scale = self.loss.best_scale(nu, curvature, self.Y, self.sample_weight, upper)
         scaled = scale * nu if math.isfinite(scale) else np.zeros_like(nu)
+        if np.abs(scaled).max() < SMALLEST:
+            # Its squares are not representable, so neither are bounds on rounding.
+            scaled = np.zeros_like(nu)
         value, error = self._dual_value(scaled)
         bound = value - error - self._free_leak(scaled, abs(value)) if math.isfinite(value) else 0.0
         # Every loss and penalty is at least zero, whatever nu.

@@ -12,7 +12,7 @@ from strategies import LEGAL_MODES, examples, interpolation_problems, kinds_of, 
 
 import convexrelu as cr
 from convexrelu.certificate import certificate
-from convexrelu.pricing.dual_norm import dual_norm_over_patterns
+from convexrelu.pricing.dual_norm import DualNorm, dual_norm_over_patterns
 
 
 def solve(problem, patterns="enumerate", **options):
@@ -311,3 +311,13 @@ def test_feasible_dual_variables_are_what_the_program_asks_for():
         assert not nu[weight == 0].any()
         # Two passes of an orthogonal projection: a few roundings.
         assert np.abs(problem.linear.free.T @ nu).max(initial=0.0) <= 1e-14
+
+
+def test_a_dual_variable_that_underflows_proves_nothing():
+    # Found by fuzzing: two samples that a free affine skip fits exactly; what the solver leaves is of size 1e-200.
+    X, y = [[0.0, -2.0, -1.0], [3.0, -3.0, 3.0]], [0.0, 3.0]
+    problem = cr.TrainingProblem(X, y, 0.02385560364985755, bias="none", skip="free")
+    nu = 1e-200 * np.array([[1.0], [1.0]])
+    norm = DualNorm(1e-200, 0.0, np.zeros(2), "global")
+    assert problem.lower_bound(nu, norm)[0] == 0.0
+    assert cr.solve(problem).certificate.lower_bound == 0.0
