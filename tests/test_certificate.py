@@ -318,6 +318,6 @@ def test_a_dual_variable_that_underflows_proves_nothing():
     X, y = [[0.0, -2.0, -1.0], [3.0, -3.0, 3.0]], [0.0, 3.0]
     problem = cr.TrainingProblem(X, y, 0.02385560364985755, bias="none", skip="free")
     nu = 1e-200 * np.array([[1.0], [1.0]])
-    norm = DualNorm(1e-200, 0.0, np.zeros(2), "global")
+    norm = DualNorm(problem.weight_decay, 0.0, np.zeros(2), "global")
     assert problem.lower_bound(nu, norm)[0] == 0.0
     assert cr.solve(problem).certificate.lower_bound == 0.0
