@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -102,10 +102,6 @@ class Program:
             objective=min(self._value_of_zero, norm * self.problem.penalty),
         )
 
-    @cached_property
-    def _scaled(self) -> ConicProgram:
-        return self.scaling.apply(self.conic)
-
     def solve(
         self,
         backend: Backend,
@@ -113,12 +109,18 @@ class Program:
         options: Mapping[str, Any] | None = None,
         verbose: bool = False,
         seconds: float = math.inf,
+        unit: float = 1.0,
     ) -> Solution:
-        """Solve with a backend; the empty solution, with its message, where it returns nothing usable."""
+        """Solve with a backend; the empty solution, with its message, where it returns nothing usable.
+
+        The objective is in multiples of `unit` times that of `scaling`: where a solver fails another may do.
+        """
         limit = max(seconds, 1e-3) if math.isfinite(seconds) else None
-        raw = backend.solve(self._scaled, tol=tol, options=options, verbose=verbose, time_limit=limit)
+        scaling = replace(self.scaling, objective=unit * self.scaling.objective)
+        program = scaling.apply(self.conic)
+        raw = backend.solve(program, tol=tol, options=options, verbose=verbose, time_limit=limit)
         usable = raw.status not in RAYS and np.isfinite(raw.x).all() and np.isfinite(raw.z).all()
-        return self.recover(self.scaling.undo(raw)) if usable else Solution.empty(self.problem, raw.message)
+        return self.recover(scaling.undo(raw)) if usable else Solution.empty(self.problem, raw.message)
 
     def recover(self, raw: ConicSolution) -> Solution:
         """Block weights, linear part and dual variable of a backend's answer."""
