@@ -328,7 +328,8 @@ class TrainingProblem:
             # What is left of a column within the free ones is rounding.
             own = size > 64 * len(P) * EPS * np.linalg.norm(self.linear.penalized, axis=0)
             excess = (self.linear.penalized.T @ nu - self.penalty * penalized)[own]
-            nu = nu - np.linalg.lstsq(P.T[own] / size[own, None], excess / size[own, None], rcond=None)[0]
+            # Columns parallel up to rounding ask for no more than one of them.
+            nu = nu - np.linalg.lstsq(P.T[own] / size[own, None], excess / size[own, None], rcond=1e-10)[0]
         return self.dual_domain.nearest(nu)
 
     @cached_property

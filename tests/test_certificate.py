@@ -321,3 +321,14 @@ def test_a_dual_variable_that_underflows_proves_nothing():
     norm = DualNorm(problem.weight_decay, 0.0, np.zeros(2), "global")
     assert problem.lower_bound(nu, norm)[0] == 0.0
     assert cr.solve(problem).certificate.lower_bound == 0.0
+
+
+def test_parallel_penalised_columns_leave_the_dual_variable_small():
+    # Two features that are parallel once the free constant is taken out, up to rounding: one direction, not two.
+    X = [[0.8395478179882214, 1.7885905489508331], [0.8924786355427977, 0.8994783299805037]]
+    X.append(X[0])
+    problem = cr.TrainingProblem.interpolation(X, [5.0, 6.0, 5.0], bias="none", output_bias="free", skip="penalized")
+    nu = problem.feasible_direction(np.array([[1.0], [2.0], [1.0]]))
+    # Coefficients as a solver leaves them: off by 1e-9, in the direction that does not exist as well.
+    beta = problem.linear.penalized.T @ nu + 1e-9 * np.array([[1.0], [1.0]])
+    np.testing.assert_allclose(problem.feasible_direction(nu, beta), nu, atol=1e-7)
