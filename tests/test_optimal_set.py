@@ -126,8 +126,8 @@ def test_vertices_of_polygons(k, vertices):
     assert optimal.is_unique is False and "weight can be traded" in optimal.reason
 
 
-def test_two_squares_have_two_vertices():
-    # Two squares of opposite targets, as in Figure 4 of Nakhleh et al.: only the outer square's kinks can trade.
+def test_a_square_on_its_diagonals_has_two_vertices():
+    # The square of `polygon(4)`, turned by 45 degrees.
     X = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
     optimal = optimal_set(cr.TrainingProblem(X, np.ones(4), 0.1, bias="none"))
     assert len(list(optimal.vertices())) == 2 and optimal.dimension == 1

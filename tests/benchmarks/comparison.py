@@ -98,7 +98,9 @@ def picture(logs, best, path, title):
     for name, log in logs.items():
         if log:
             t, v = np.array(log).T
-            plt.loglog(t, np.maximum(np.minimum.accumulate(v) / best - 1, 1e-9), marker=".", label=name)
+            plt.loglog(
+                np.maximum(t, 0.01), np.maximum(np.minimum.accumulate(v) / best - 1, 1e-9), marker=".", label=name
+            )
     plt.xlabel("seconds")
     plt.ylabel("objective above the best (relative)")
     plt.title(title)
