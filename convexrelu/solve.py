@@ -26,8 +26,8 @@ from convexrelu.result import Result, Solution, Status
 from convexrelu.validation import check_count, check_number
 from convexrelu.width import narrowed
 
-# Up to this many patterns in all, the native way is to list them. Measured: generation takes as long at 400 patterns of
-# data in general position, and several times as long where samples tie.
+# Up to this many patterns in all, the native way is to list them. Measured in one run, listing against generation:
+# 95 against 171 ms for 382 patterns of rank 3, 844 against 591 ms for 400 of rank 2, 27 against 783 ms with ties.
 FEW = 400
 
 
@@ -52,7 +52,8 @@ def solve(
     problem : TrainingProblem
     patterns : {"generate", "enumerate"}, int or Patterns
         The activation patterns of the convex program: those its dual variable asks for (the default: the global
-        optimum without listing all patterns), all of them, that many sampled ones, or given ones.
+        optimum without listing all patterns, unless there are no more than 400), all of them, that many sampled ones,
+        or given ones.
     backend : str, default "native"
         Who solves the programs: the package's own solver, one of `available_backends`, or any solver installed in
         cvxpy by its name. Programs that "native" does not take (given patterns, interpolation) go to "clarabel".
