@@ -26,6 +26,7 @@ import numpy as np
 
 from convexrelu.arrays import Array, BoolArray, IntArray
 from convexrelu.pricing.slopes import Side
+from convexrelu.pricing.smoothing import smoothed_merit, smoothed_slopes, stiffness_of
 
 # Stiffness of the kinks in units of the curvature of 1/2|w|^2. Measured: without step control values above about 1.5
 # cycle and values below 0.3 crawl; with step control growing it each step ends on exact kinks in about 20 steps.
@@ -236,29 +237,13 @@ def _values(rows: _Rows, batch: _Batch) -> Array:
     return np.asarray(np.einsum("bi,bi->b", np.maximum(batch.t, 0), batch.a) / rows.costs(batch.u))
 
 
-def _slopes(batch: _Batch, t: Array, stiffness: Array) -> Array:
-    """Slopes at `t`: the augmented Lagrangian's for negative samples, the bit for the others."""
-    return np.where(batch.a < 0, np.clip(batch.c + t * stiffness, 0, 1), t > 0)
-
-
-def _merit(rows: _Rows, batch: _Batch, u: Array, t: Array, stiffness: Array) -> Array:
-    """1/2 |S u|^2 - h(u) with the smoothed kinks of the augmented Lagrangian."""
-    c = _slopes(batch, t, stiffness)
-    smoothing = np.where(batch.a < 0, (c - batch.c) ** 2 / (2 * stiffness), 0.0)
-    cost = 0.5 * np.einsum("bj,bj->b", u[:, : rows.n_penalized], u[:, : rows.n_penalized])
-    return np.asarray(cost - np.einsum("bi,bi->b", batch.a, c * t - smoothing))
-
-
 def _newton(rows: _Rows, batch: _Batch, kappa: float) -> tuple[Array, Array, Array]:
     """The semismooth Newton direction, its pre-activations and the stiffness 1/eps of every kink."""
     k, p = rows.points.shape[1], rows.n_penalized
-    negative = batch.a < 0
-    curvature = kappa / np.where(rows.squares > 0, rows.squares, np.inf)
-    stiffness = np.where(negative, curvature / np.where(negative, -batch.a, 1.0), 1.0)
-    stiffness = np.where(stiffness > 0, stiffness, 1.0)
+    curvature, stiffness = stiffness_of(rows.squares, batch.a, kappa)
     raw = batch.c + batch.t * stiffness
-    tight = negative & (raw > 0) & (raw < 1)
-    residual = (_slopes(batch, batch.t, stiffness) * batch.a) @ rows.points - rows.penalized(batch.u)
+    tight = (batch.a < 0) & (raw > 0) & (raw < 1)
+    residual = (smoothed_slopes(batch, batch.t, stiffness) * batch.a) @ rows.points - rows.penalized(batch.u)
     system = ((tight * curvature) @ rows.outer).reshape(-1, k, k)
     system[:, range(p), range(p)] += 1.0
     if rows.free_bias:
@@ -283,7 +268,7 @@ def _coarse(rows: _Rows, batch: _Batch, n_steps: int) -> _Batch:
     for _ in range(n_steps):
         step, dt, stiffness = _newton(rows, batch, _COARSE_STIFFNESS)
         t = batch.t + dt
-        batch = replace(batch, u=batch.u + step, t=t, c=_slopes(batch, t, stiffness))
+        batch = replace(batch, u=batch.u + step, t=t, c=smoothed_slopes(batch, t, stiffness))
         if rows.free_bias:
             batch = _improve_anchors(batch)
         values = _values(rows, batch)
@@ -329,7 +314,7 @@ def _controlled_step(rows: _Rows, batch: _Batch, kappa: float) -> tuple[_Batch, 
     length = _step_lengths(rows, batch, step, dt, stiffness)[:, None]
     u, t = batch.u + length * step, batch.t + length * dt
     full = length == 1.0
-    c = np.where(full | (batch.a >= 0), _slopes(batch, t, stiffness), batch.c)
+    c = np.where(full | (batch.a >= 0), smoothed_slopes(batch, t, stiffness), batch.c)
     change = np.abs(np.where(batch.a < 0, c - batch.c, 0.0) * batch.a).max(axis=1, initial=0.0)
     size = np.sqrt(rows.squares.max(initial=0.0))
     residual = np.abs(dt).max(axis=1, initial=0.0) / max(size, 1e-300) + change * size
@@ -341,11 +326,13 @@ def _step_lengths(rows: _Rows, batch: _Batch, step: Array, dt: Array, stiffness:
     """1 where the full step does not raise the merit, else the best of a few shorter ones."""
     length = np.ones(len(step))
     slack = 1e-14 * np.einsum("bj,bj->b", batch.u, batch.u)
-    current = _merit(rows, batch, batch.u, batch.t, stiffness)
-    failed = np.flatnonzero(_merit(rows, batch, batch.u + step, batch.t + dt, stiffness) > current + slack)
+    current = smoothed_merit(rows.n_penalized, batch, batch.u, batch.t, stiffness)
+    failed = np.flatnonzero(
+        smoothed_merit(rows.n_penalized, batch, batch.u + step, batch.t + dt, stiffness) > current + slack
+    )
     if len(failed):
         part, d, s, soft = batch.take(failed), dt[failed], step[failed], stiffness[failed]
-        merits = [_merit(rows, part, part.u + x * s, part.t + x * d, soft) for x in _SHORTER_STEPS]
+        merits = [smoothed_merit(rows.n_penalized, part, part.u + x * s, part.t + x * d, soft) for x in _SHORTER_STEPS]
         length[failed] = np.array(_SHORTER_STEPS)[np.argmin(merits, axis=0)]
     return length
 

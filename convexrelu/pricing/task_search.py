@@ -22,6 +22,7 @@ import numpy as np
 import scipy.linalg
 
 from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
+from convexrelu.pricing.smoothing import smoothed_merit, smoothed_slopes, stiffness_of
 
 COARSE_STIFFNESS = 0.7
 """Stiffness of the kinks in units of the curvature of 1/2 |S u|^2 (measured for one task: see `search`)."""
@@ -260,7 +261,7 @@ def _coarse(data: _Data, batch: _Batch, n_steps: int) -> _Batch:
     for i in range(n_steps):
         step, dt, stiffness = _newton(data, batch, COARSE_STIFFNESS)
         t = batch.t + dt
-        batch = _aimed(data, replace(batch, u=batch.u + step, t=t, c=_slopes(batch, t, stiffness)))
+        batch = _aimed(data, replace(batch, u=batch.u + step, t=t, c=smoothed_slopes(batch, t, stiffness)))
         if data.free_bias and i % 2:
             batch = _improve_biases(data, batch)
         values = _norms(data, batch)
@@ -288,29 +289,13 @@ def _refine(data: _Data, batch: _Batch) -> _Batch:
     return best
 
 
-def _slopes(batch: _Batch, t: Array, stiffness: Array) -> Array:
-    """Slopes at `t`: the augmented Lagrangian's for negative samples, the bit for the others."""
-    return np.where(batch.a < 0, np.clip(batch.c + t * stiffness, 0, 1), t > 0)
-
-
-def _merit(data: _Data, batch: _Batch, u: Array, t: Array, stiffness: Array) -> Array:
-    """1/2 |S u|^2 - a . relu(Z u) with the smoothed kinks of the augmented Lagrangian."""
-    c = _slopes(batch, t, stiffness)
-    smoothing = np.where(batch.a < 0, (c - batch.c) ** 2 / (2 * stiffness), 0.0)
-    cost = 0.5 * np.einsum("bj,bj->b", u[:, : data.p], u[:, : data.p])
-    return np.asarray(cost - np.einsum("bi,bi->b", batch.a, c * t - smoothing))
-
-
 def _newton(data: _Data, batch: _Batch, kappa: float) -> tuple[Array, Array, Array]:
     """The semismooth Newton direction for fixed a, its pre-activations and the stiffness of every kink."""
     k = data.Z.shape[1]
-    negative = batch.a < 0
-    curvature = kappa / np.where(data.squares > 0, data.squares, np.inf)
-    stiffness = np.where(negative, curvature / np.where(negative, -batch.a, 1.0), 1.0)
-    stiffness = np.where(stiffness > 0, stiffness, 1.0)
+    curvature, stiffness = stiffness_of(data.squares, batch.a, kappa)
     raw = batch.c + batch.t * stiffness
-    tight = negative & (raw > 0) & (raw < 1)
-    residual = (_slopes(batch, batch.t, stiffness) * batch.a) @ data.Z - data.penalized(batch.u)
+    tight = (batch.a < 0) & (raw > 0) & (raw < 1)
+    residual = (smoothed_slopes(batch, batch.t, stiffness) * batch.a) @ data.Z - data.penalized(batch.u)
     system = ((tight * curvature) @ data.outer).reshape(-1, k, k)
     system[:, range(k), range(k)] += data.metric
     step = np.linalg.solve(system, residual[:, :, None])[:, :, 0]
@@ -321,15 +306,15 @@ def _controlled_step(data: _Data, batch: _Batch, kappa: float) -> _Batch:
     """One Newton step, halved where the smoothed merit would rise; slopes are updated only after full steps."""
     step, dt, stiffness = _newton(data, batch, kappa)
     slack = 1e-14 * np.einsum("bj,bj->b", batch.u, batch.u)
-    current = _merit(data, batch, batch.u, batch.t, stiffness) + slack
+    current = smoothed_merit(data.p, batch, batch.u, batch.t, stiffness) + slack
     length = np.ones(len(step))
     for shorter in (0.5, 0.2, 0.05):
         s = length[:, None]
-        failed = _merit(data, batch, batch.u + s * step, batch.t + s * dt, stiffness) > current
+        failed = smoothed_merit(data.p, batch, batch.u + s * step, batch.t + s * dt, stiffness) > current
         length[failed] = shorter
     s = length[:, None]
     t = batch.t + s * dt
-    c = np.where((s == 1) | (batch.a >= 0), _slopes(batch, t, stiffness), batch.c)
+    c = np.where((s == 1) | (batch.a >= 0), smoothed_slopes(batch, t, stiffness), batch.c)
     return replace(batch, u=batch.u + s * step, t=t, c=c)
 
 
