@@ -27,6 +27,8 @@ from convexrelu.problem import TrainingProblem
 
 # Rows on a kink that are dependent to this accuracy count as dependent.
 DEPENDENT = 1e-9
+# Systems of a condition number above one over this are solved by their singular values.
+REGULAR = 1e-11
 STEPS = 12
 
 
@@ -204,7 +206,7 @@ class Stationary:
             found = _solve_scaled(self.jacobian, flat)
             found[split:] *= -1
             return found.reshape(change.shape)
-        dx = _solve_scaled(self.jacobian, flat[:split] + self.columns.T @ flat[split:])
+        dx = _solve_semidefinite(self.jacobian, flat[:split] + self.columns.T @ flat[split:])
         return np.vstack([dx, flat[split:] - self.weights[:, None] * (self.columns @ dx)]).reshape(change.shape)
 
     @cached_property
@@ -229,7 +231,7 @@ class Stationary:
         """Newton's method until the residual is rounding or no longer falls; neurons that turn round are dropped."""
         best = state = self
         for _ in range(STEPS):
-            state = state._step()
+            state = state.step()
             if not state.error < best.error and len(state.faces) == len(best.faces):
                 return best
             best = state
@@ -237,7 +239,8 @@ class Stationary:
                 break
         return best
 
-    def _step(self) -> Stationary:
+    def step(self) -> Stationary:
+        """A Newton step; neurons that turn round are dropped."""
         moved = self.response(-self.residual)
         dz, linear, nu = np.split(moved, [self.z.size, self.columns.shape[1]])
         z = self.z + dz
@@ -250,6 +253,20 @@ class Stationary:
         faces = tuple(E for E, keep in zip(self.faces, kept, strict=True) if keep)
         z = self.z[kept[self.owner]]
         return replace(self, faces=faces, signs=self.signs[kept], active=self.active[kept], z=z)
+
+
+def _solve_semidefinite(J: Array, rhs: Array) -> Array:
+    """As `_solve_scaled`, at a tenth of the cost where the matrix is well conditioned."""
+    diagonal = np.diag(J)
+    if len(J) and (diagonal > 0).all():
+        scale = 1.0 / np.sqrt(diagonal)
+        scaled = J * scale * scale[:, None]
+        factor, failed = scipy.linalg.lapack.dpotrf(scaled)
+        if not failed:
+            inverse_condition = scipy.linalg.lapack.dpocon(factor, float(np.abs(scaled).sum(axis=0).max()))[0]
+            if inverse_condition > REGULAR:
+                return np.asarray(scale[:, None] * scipy.linalg.cho_solve((factor, False), scale[:, None] * rhs))
+    return _solve_scaled(J, rhs)
 
 
 def _solve_scaled(J: Array, rhs: Array) -> Array:

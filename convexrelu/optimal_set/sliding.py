@@ -1,0 +1,136 @@
+"""Newton's method on an optimal network whose neurons may slide from cell to cell: `slide`, `joined`.
+
+Letters as in `convexrelu.optimal_set.stationary`, and `a = s_e nu` (n,) what sample i pays neuron e for a unit of
+activation, `c` (n,) the slopes of relu at its pre-activations: 0 where off, 1 where on, on a kink the multiplier in
+between with which  lam z_e / |z_e| = E^T Z^T (c a)  holds for all coordinates, not only those of the face.
+
+After every step with cells held fixed the cells follow: a neuron that has crossed a sample's hyperplane stays on it
+where a < 0, for there the cost has a kink that attracts, and goes over to the other side where a >= 0; a kink whose
+multiplier leaves [0, 1] is let go (a primal-dual active set method; the kinks of convexrelu.native are the same,
+smoothed).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
+from convexrelu.optimal_set.stationary import Stationary, face_basis, tie_sizes
+from convexrelu.problem import TrainingProblem
+
+# Steps with changing cells; where they are not enough the method circles.
+STEPS = 25
+# Relative: pre-activations this near zero are those of samples on a face.
+ON_KINK = 1e-11
+# Multipliers may leave [0, 1] by rounding.
+SLACK = 1e-9
+# Neurons of one sign with cosines this near one are the same.
+SAME = 1e-10
+
+
+def slide(state: Stationary, tol: float) -> Stationary | None:
+    """The stationary network (to `tol`, relative) that Newton's method reaches from a state, None if it reaches none.
+
+    Notes
+    -----
+    Each step costs one solve with a matrix of the size of the number of weights. There is no line search: the state
+    should be near.
+    """
+    for _ in range(STEPS):
+        if not np.isfinite(state.nu).all():
+            return None
+        stepped = merged(state.step())
+        moved = _with_cells_followed(stepped)
+        if moved is None:
+            return None
+        if moved is stepped and moved.error <= tol:
+            best = moved.polished()
+            return best if len(best.faces) == len(moved.faces) else moved
+        state = moved
+    return None
+
+
+def predicted(state: Stationary, problem: TrainingProblem) -> Stationary:
+    """The state moved along its derivative to a problem of another weight decay; else the state itself."""
+    change = problem.weight_decay - state.problem.weight_decay
+    start = replace(state, problem=problem)
+    dz, linear, nu = np.split(state.rate * change, [state.z.size, state.columns.shape[1]])
+    along = np.bincount(state.owner, (state.z + dz) * state.unit, minlength=len(state.faces))
+    moved = replace(start, z=state.z + dz, linear=state.linear + linear, nu=state.nu + nu)
+    return moved.take(along > 0)
+
+
+def joined(state: Stationary, neurons: Array, signs: Array) -> Stationary:
+    """The state with further neurons (m', k)."""
+    both = np.vstack([state.neurons, neurons])
+    return Stationary.of(state.problem, both, np.concatenate([state.signs, signs]), state.linear, state.nu, ON_KINK)
+
+
+def merged(state: Stationary) -> Stationary:
+    """The state with neurons of the same direction and sign made one."""
+    unit = state.neurons / np.maximum(row_norms(state.neurons), 1e-300)[:, None]
+    same = (unit @ unit.T > 1 - SAME) & (state.signs[:, None] == state.signs)
+    first = np.argmax(same, axis=1)
+    if (first == np.arange(len(first))).all():
+        return state
+    neurons = np.zeros_like(state.neurons)
+    np.add.at(neurons, first, state.neurons)
+    kept = first == np.arange(len(first))
+    return Stationary.of(state.problem, neurons[kept], state.signs[kept], state.linear, state.nu, ON_KINK)
+
+
+def _with_cells_followed(state: Stationary) -> Stationary | None:
+    """The state in the cells that its neurons ask for: itself if these are its own; None where a face is a point."""
+    arrangement, p = state.problem.arrangement, state.problem.arrangement.n_penalized
+    pre, pays = state.neurons @ arrangement.Z.T, state.signs[:, None] * state.nu
+    tight = np.abs(pre) <= ON_KINK * tie_sizes(arrangement, state.neurons)
+    tight &= (row_norms(arrangement.Z) > 0) & ~state.active
+    crossed = ~tight & (state.active != (pre > 0))
+    caught = crossed & (pays < 0)
+    active = np.where(tight, False, pre > 0) & ~caught
+    faces, z = list(state.faces), [state.z[state.owner == e] for e in range(len(state.faces))]
+    changed = crossed.any(axis=1)
+    for e in range(len(faces)):
+        loose, on = _released(state, e, np.flatnonzero(tight[e]), pays[e])
+        if changed[e] or len(loose):
+            changed[e] = True
+            kept = tight[e] | caught[e]
+            kept[loose] = False
+            active[e, loose] = on
+            faces[e], z[e] = _onto_face(state, e, kept)
+            if not faces[e].shape[1] or not (kept.any() or p == len(arrangement.Z[0])):
+                return None  # a point, or a free bias that nothing holds
+    if not changed.any():
+        return state
+    return replace(state, faces=tuple(faces), active=active, z=np.concatenate([*z, np.zeros(0)]))
+
+
+def _onto_face(state: Stationary, e: int, tight: BoolArray) -> tuple[Array, Array]:
+    """The face where the samples `tight` are on the kink of neuron e, and the nearest point to the neuron on it."""
+    arrangement = state.problem.arrangement
+    p = arrangement.n_penalized
+    E = face_basis(arrangement, tight)
+    return E, E[:p].T @ state.neurons[e, :p]
+
+
+def _released(state: Stationary, e: int, tight: IntArray, pays: Array) -> tuple[IntArray, BoolArray]:
+    """Samples on the kink of neuron e that are let go, and whether the neuron is then on there."""
+    if not len(tight):
+        return tight, np.zeros(0, dtype=np.bool_)
+    c = multipliers(state, e, tight)
+    away = (c < -SLACK) | (c > 1 + SLACK) | (pays[tight] >= 0)
+    return tight[away], c[away] > 0.5
+
+
+def multipliers(state: Stationary, e: int, tight: IntArray) -> Array:
+    """c of the samples on the kink of neuron e; the shortest where they are dependent."""
+    arrangement, a = state.problem.arrangement, state.signs[e] * state.nu
+    wanted = state.problem.penalty * state.neurons[e] / state.costs[e]
+    wanted[arrangement.n_penalized :] = 0.0
+    missing = wanted - (state.active[e] * a) @ arrangement.Z
+    rows = a[tight, None] * arrangement.Z[tight]
+    size = np.maximum(row_norms(rows), 1e-300)
+    scaled = np.linalg.lstsq((rows / size[:, None]).T, missing, rcond=1e-9)[0]
+    return np.asarray(scaled / size)
