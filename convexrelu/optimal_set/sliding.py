@@ -21,11 +21,17 @@ from convexrelu.optimal_set.stationary import Stationary, face_basis, tie_sizes
 from convexrelu.problem import TrainingProblem
 
 # Steps with changing cells; where they are not enough the method circles.
-STEPS = 25
+STEPS = 40
+# That many steps all cells may change at once, which is fast but may circle; then a step ends at the first kink that
+# attracts, and a neuron lets go of one kink at a time.
+EAGER = 10
 # Relative: pre-activations this near zero are those of samples on a face.
 ON_KINK = 1e-11
 # Multipliers may leave [0, 1] by rounding.
 SLACK = 1e-9
+# Relative rise of the objective that counts as rounding, and the shortest share of a step.
+ROUNDING = 1e-13
+SHORTEST = 1e-3
 # Neurons of one sign with cosines this near one are the same.
 SAME = 1e-10
 
@@ -35,21 +41,61 @@ def slide(state: Stationary, tol: float) -> Stationary | None:
 
     Notes
     -----
-    Each step costs one solve with a matrix of the size of the number of weights. There is no line search: the state
-    should be near.
+    Each step costs one solve with a matrix of the size of the number of weights.
     """
-    for _ in range(STEPS):
-        if not np.isfinite(state.nu).all():
-            return None
-        stepped = merged(state.step())
-        moved = _with_cells_followed(stepped)
+    value = objective(state)
+    for i in range(STEPS):
+        stepped, value = _descent(state, value)
+        if i < EAGER:
+            moved = _with_cells_followed(stepped, len(stepped.nu))
+        else:
+            stepped, blocked = _up_to_a_kink(state, stepped)
+            moved = _with_cells_followed(stepped, 0 if blocked else 1)
         if moved is None:
             return None
         if moved is stepped and moved.error <= tol:
             best = moved.polished()
             return best if len(best.faces) == len(moved.faces) else moved
+        value = value if moved is stepped else objective(moved)
         state = moved
     return None
+
+
+def objective(state: Stationary) -> float:
+    """The objective of the network, neurons outside their cells counted as they are."""
+    problem, U = state.problem, state.neurons
+    fit = state.signs @ np.maximum(U @ problem.arrangement.Z.T, 0.0) + state.columns[:, state.z.size :] @ state.linear
+    penalized = state.linear[state.n_free :]
+    cost = float(problem.arrangement.cost(U).sum()) + 0.5 * float(penalized @ penalized)
+    return problem.loss.value(fit[:, None], problem.Y, problem.sample_weight) + problem.penalty * cost
+
+
+def _descent(state: Stationary, value: float) -> tuple[Stationary, float]:
+    """A Newton step, halved until the objective does not rise, and the objective there."""
+    share = 1.0
+    while True:
+        stepped = merged(state.step(share))
+        after = objective(stepped)
+        if after <= value * (1 + ROUNDING) or share < SHORTEST:
+            return stepped, after
+        share *= 0.5
+
+
+def _up_to_a_kink(state: Stationary, stepped: Stationary) -> tuple[Stationary, bool]:
+    """The step shortened to where a neuron meets a kink that attracts, and whether one does."""
+    if len(stepped.faces) != len(state.faces):
+        return stepped, False
+    Z = state.problem.arrangement.Z
+    before, after = state.neurons @ Z.T, stepped.neurons @ Z.T
+    meets = (state.active != (after > 0)) & (state.signs[:, None] * stepped.nu < 0) & ~_on_kink(stepped)
+    if not meets.any():
+        return stepped, False
+    share = float((np.abs(before[meets]) / np.abs(before - after)[meets]).min()) * (1 + 1e-9)
+    z, linear, nu = (
+        (1 - share) * old + share * new
+        for old, new in ((state.z, stepped.z), (state.linear, stepped.linear), (state.nu, stepped.nu))
+    )
+    return replace(state, z=z, linear=linear, nu=nu), True
 
 
 def predicted(state: Stationary, problem: TrainingProblem) -> Stationary:
@@ -81,19 +127,28 @@ def merged(state: Stationary) -> Stationary:
     return Stationary.of(state.problem, neurons[kept], state.signs[kept], state.linear, state.nu, ON_KINK)
 
 
-def _with_cells_followed(state: Stationary) -> Stationary | None:
-    """The state in the cells that its neurons ask for: itself if these are its own; None where a face is a point."""
+def _on_kink(state: Stationary) -> BoolArray:
+    """Which samples (m, n) lie on the kinks of which neurons, by the faces of these."""
+    arrangement = state.problem.arrangement
+    near = np.abs(state.neurons @ arrangement.Z.T) <= ON_KINK * tie_sizes(arrangement, state.neurons)
+    return near & (row_norms(arrangement.Z) > 0) & ~state.active
+
+
+def _with_cells_followed(state: Stationary, most: int) -> Stationary | None:
+    """The state in the cells that its neurons ask for, at most so many kinks of each let go.
+
+    The state itself if these are its own cells; None where a face would be a point.
+    """
     arrangement, p = state.problem.arrangement, state.problem.arrangement.n_penalized
     pre, pays = state.neurons @ arrangement.Z.T, state.signs[:, None] * state.nu
-    tight = np.abs(pre) <= ON_KINK * tie_sizes(arrangement, state.neurons)
-    tight &= (row_norms(arrangement.Z) > 0) & ~state.active
+    tight = _on_kink(state)
     crossed = ~tight & (state.active != (pre > 0))
     caught = crossed & (pays < 0)
     active = np.where(tight, False, pre > 0) & ~caught
     faces, z = list(state.faces), [state.z[state.owner == e] for e in range(len(state.faces))]
     changed = crossed.any(axis=1)
     for e in range(len(faces)):
-        loose, on = _released(state, e, np.flatnonzero(tight[e]), pays[e])
+        loose, on = _released(state, e, np.flatnonzero(tight[e]), pays[e], most)
         if changed[e] or len(loose):
             changed[e] = True
             kept = tight[e] | caught[e]
@@ -115,12 +170,13 @@ def _onto_face(state: Stationary, e: int, tight: BoolArray) -> tuple[Array, Arra
     return E, E[:p].T @ state.neurons[e, :p]
 
 
-def _released(state: Stationary, e: int, tight: IntArray, pays: Array) -> tuple[IntArray, BoolArray]:
-    """Samples on the kink of neuron e that are let go, and whether the neuron is then on there."""
-    if not len(tight):
-        return tight, np.zeros(0, dtype=np.bool_)
+def _released(state: Stationary, e: int, tight: IntArray, pays: Array, most: int) -> tuple[IntArray, BoolArray]:
+    """Samples on the kink of neuron e that are let go, the worst first, and whether the neuron is then on there."""
+    if not len(tight) or not most:
+        return tight[:0], np.zeros(0, dtype=np.bool_)
     c = multipliers(state, e, tight)
-    away = (c < -SLACK) | (c > 1 + SLACK) | (pays[tight] >= 0)
+    wrong = np.where(pays[tight] >= 0, np.inf, np.maximum(-c, c - 1))
+    away = np.argsort(-wrong, kind="stable")[: min(most, int((wrong > SLACK).sum()))]
     return tight[away], c[away] > 0.5
 
 

@@ -239,14 +239,17 @@ class Stationary:
                 break
         return best
 
-    def step(self) -> Stationary:
-        """A Newton step; neurons that turn round are dropped."""
-        moved = self.response(-self.residual)
-        dz, linear, nu = np.split(moved, [self.z.size, self.columns.shape[1]])
+    def step(self, share: float = 1.0) -> Stationary:
+        """A Newton step, or a share of one; neurons that turn round are dropped."""
+        dz, linear, nu = np.split(share * self._newton, [self.z.size, self.columns.shape[1]])
         z = self.z + dz
         along = np.bincount(self.owner, z * self.unit, minlength=len(self.faces))
         state = replace(self, z=z, linear=self.linear + linear, nu=self.nu + nu)
         return state.take(along > 0)
+
+    @cached_property
+    def _newton(self) -> Array:
+        return self.response(-self.residual)
 
     def take(self, kept: BoolArray) -> Stationary:
         """Some of the neurons (m,)."""
