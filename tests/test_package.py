@@ -33,6 +33,7 @@ LAYERS = (
     ("generation", "multitask"),
     ("solve",),
     ("events",),
+    ("following",),
     ("path",),
     ("certify", "improvements", "stationarity"),
     ("verification",),

@@ -46,9 +46,8 @@ def slide(state: Stationary, tol: float) -> Stationary | None:
     value = objective(state)
     for i in range(STEPS):
         stepped, value = _descent(state, value)
-        if i < EAGER:
-            moved = _with_cells_followed(stepped, len(stepped.nu))
-        else:
+        moved = _with_cells_followed(stepped, len(stepped.nu)) if i < EAGER else None
+        if moved is None:
             stepped, blocked = _up_to_a_kink(state, stepped)
             moved = _with_cells_followed(stepped, 0 if blocked else 1)
         if moved is None:
@@ -116,6 +115,8 @@ def joined(state: Stationary, neurons: Array, signs: Array) -> Stationary:
 
 def merged(state: Stationary) -> Stationary:
     """The state with neurons of the same direction and sign made one."""
+    if len(state.faces) < 2:
+        return state
     unit = state.neurons / np.maximum(row_norms(state.neurons), 1e-300)[:, None]
     same = (unit @ unit.T > 1 - SAME) & (state.signs[:, None] == state.signs)
     first = np.argmax(same, axis=1)

@@ -1,0 +1,161 @@
+"""From one optimum to that of a problem nearby: `Follower`.
+
+Letters: `lam` weight decay. A step is a Newton run of `convexrelu.optimal_set.sliding` from the last optimum, a search
+for neurons whose correlation with the dual variable exceeds lam, and further runs with those. What it ends at gets the
+same certificate as a solved problem. Where it fails the step is halved, and where that fails the problem is solved from
+the last network.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from convexrelu.arrays import Array
+from convexrelu.certificate import TINY
+from convexrelu.events import state_of
+from convexrelu.generation import PROOF_SHARE, Generated, NativeMethod, generate
+from convexrelu.monitor import Monitor
+from convexrelu.network import Network
+from convexrelu.optimal_set.sliding import joined, predicted, slide
+from convexrelu.optimal_set.stationary import Stationary
+from convexrelu.pricing.dual_norm import dual_norm
+from convexrelu.pricing.search import SearchResult, find_neurons
+from convexrelu.problem import TrainingProblem
+from convexrelu.result import Result, Solution, Status
+from convexrelu.solve import generated_result, solve
+
+# Random starts of a search, besides the neurons that were met lately, of which so many are kept.
+N_STARTS = 60
+REMEMBERED = 100
+# Neurons added one after the other before a step counts as too long, and how often it is halved.
+ADDITIONS = 12
+HALVINGS = 3
+# Relative residual of a network that was followed.
+SOLVED = 1e-9
+# Least curvature of the loss, relative to what is usual, that the length of a new neuron counts on.
+STRAIGHT = 0.01
+# Rounds of a solve from the last network before it is given up for one from scratch.
+ROUNDS = 30
+# Attempts at polishing a point that was solved.
+ATTEMPTS = 3
+
+
+class Follower:
+    """The last optimum and the neurons met on the way to it.
+
+    Parameters
+    ----------
+    tol : float
+        Relative gap of each problem.
+    seed : int
+    max_boxes : int or None
+        Budget of each proof.
+    """
+
+    def __init__(self, tol: float, seed: int, max_boxes: int | None) -> None:
+        self.tol, self.seed, self.max_boxes = tol, seed, max_boxes
+        self.rng = np.random.default_rng(seed)
+        self.last: Stationary | None = None
+        self.network: Network | None = None
+        self.met: Array | None = None
+
+    def solve(self, problem: TrainingProblem) -> Result:
+        """The optimum of a problem that differs from the last one in weight decay or sample weights."""
+        if problem.Y.shape[1] > 1 or not problem.loss.is_smooth:
+            result = solve(
+                problem, tol=self.tol, random_state=self.seed, max_boxes=self.max_boxes, warm_start=self.network
+            )
+            self.network = result.network
+            return result
+        state = None if self.last is None else self._moved(self.last, problem, HALVINGS)
+        result = None if state is None else self._certified(state)
+        if result is None:
+            result = self._solved(problem)
+            state = self._state_of(result)
+        self.last, self.network = state, result.network
+        return result
+
+    def start(self, result: Result) -> None:
+        """Take a solved problem for the last one."""
+        self.last, self.network = self._state_of(result), result.network
+
+    # -- following ----------------------------------------------------------------------------------------------------
+
+    def _moved(self, state: Stationary, problem: TrainingProblem, halvings: int) -> Stationary | None:
+        """The state at another problem, if need be by way of the weight decay half way."""
+        found = self._completed(slide(predicted(state, problem), SOLVED))
+        near, far = problem.weight_decay, state.problem.weight_decay
+        if found is not None or not halvings or near == far:
+            return found
+        middle = self._moved(state, problem.with_weight_decay(math.sqrt(near * far)), halvings - 1)
+        return None if middle is None else self._moved(middle, problem, halvings - 1)
+
+    def _completed(self, state: Stationary | None) -> Stationary | None:
+        """The state with the neurons it lacks, as far as a search can tell."""
+        for _ in range(ADDITIONS):
+            if state is None:
+                return None
+            found = self._search(state)
+            if not len(found.values):
+                return state
+            state = slide(joined(state, _length(state, found) * found.neurons[:1], found.signs[:1]), SOLVED)
+        return None
+
+    def _search(self, state: Stationary) -> SearchResult:
+        problem, Z = state.problem, state.problem.arrangement.Z
+        known = np.zeros((0, Z.shape[1])) if self.met is None else self.met
+        found = find_neurons(
+            Z,
+            problem.feasible_direction(state.nu[:, None])[:, 0],
+            problem.arrangement.n_penalized,
+            threshold=problem.penalty * (1 + PROOF_SHARE * self.tol),
+            starts=np.vstack([state.neurons, known]),
+            rng=self.rng,
+            n_random=N_STARTS,
+        )
+        self.met = np.vstack([found.neurons, state.neurons, known])[:REMEMBERED]
+        return found
+
+    # -- results ------------------------------------------------------------------------------------------------------
+
+    def _certified(self, state: Stationary) -> Result | None:
+        """The result of a state, as far as a proof can tell; None if it meets a neuron that improves."""
+        problem, monitor = state.problem, Monitor(None, False, None, None)
+        nu = problem.feasible_direction(state.nu[:, None])
+        threshold = problem.penalty * (1 + PROOF_SHARE * self.tol)
+        norm = dual_norm(problem.arrangement, nu, target=threshold, max_boxes=self.max_boxes, starts=state.neurons)
+        if norm.lower > threshold:
+            return None
+        free, penalized = np.split(state.linear[:, None], [state.n_free])
+        solution = Solution(state.neurons, state.signs[:, None], free, penalized, nu, "followed")
+        result = generated_result(problem, Generated(solution, nu, norm, True), self.tol, monitor)
+        return result if result.status in (Status.OPTIMAL, Status.UNPROVEN) else None
+
+    def _solved(self, problem: TrainingProblem) -> Result:
+        """Solved from the last network with few random starts; from scratch if that fails."""
+        if self.network is not None:
+            monitor = Monitor(None, False, None, ROUNDS)
+            method = NativeMethod(problem, self.tol, self.seed, monitor, self.network, N_STARTS)
+            found = generate(problem, iter([method]), self.tol, monitor, self.max_boxes)
+            result = generated_result(problem, found, self.tol, monitor)
+            if result.status in (Status.OPTIMAL, Status.UNPROVEN):
+                return result
+        return solve(problem, tol=self.tol, random_state=self.seed, max_boxes=self.max_boxes, warm_start=self.network)
+
+    def _state_of(self, result: Result) -> Stationary | None:
+        """The network of a result to rounding, where that can be reached."""
+        state: Stationary | None = state_of(result, ATTEMPTS)
+        if state is not None and state.error > SOLVED:
+            state = slide(state, SOLVED)
+        return state
+
+
+def _length(state: Stationary, found: SearchResult) -> float:
+    """How long the best neuron found should be: where the objective is least along it, others held."""
+    problem = state.problem
+    features = np.maximum(problem.arrangement.Z @ found.neurons[0], 0.0)
+    stiffness = problem.loss.stiffness(problem.sample_weight)
+    weights = np.maximum(state.weights, STRAIGHT * stiffness)
+    return float((found.values[0] - problem.penalty) / max(float(features**2 @ weights), TINY))
