@@ -12,12 +12,12 @@ import math
 
 import numpy as np
 
-from convexrelu.arrays import Array
+from convexrelu.arrays import Array, row_norms
 from convexrelu.certificate import TINY
-from convexrelu.events import state_of
 from convexrelu.generation import PROOF_SHARE, Generated, NativeMethod, generate
 from convexrelu.monitor import Monitor
 from convexrelu.network import Network
+from convexrelu.optimal_set.polish import best_attempt, without_idle_samples
 from convexrelu.optimal_set.sliding import joined, predicted, slide
 from convexrelu.optimal_set.stationary import Stationary
 from convexrelu.pricing.dual_norm import dual_norm
@@ -28,7 +28,10 @@ from convexrelu.solve import generated_result, solve
 
 # Random starts of a search, besides the neurons that were met lately, of which so many are kept.
 N_STARTS = 60
-REMEMBERED = 100
+REMEMBERED = 40
+# Neurons found with at least this share of the largest excess are added, those with smaller cosines than that only.
+LESSER = 0.3
+ALIKE = 0.99
 # Neurons added one after the other before a step counts as too long, and how often it is halved.
 ADDITIONS = 12
 HALVINGS = 3
@@ -69,41 +72,44 @@ class Follower:
             )
             self.network = result.network
             return result
-        state = None if self.last is None else self._moved(self.last, problem, HALVINGS)
+        state = None if self.last is None else self.moved(self.last, problem)
         result = None if state is None else self._certified(state)
         if result is None:
             result = self._solved(problem)
-            state = self._state_of(result)
+            state = state_of(result)
         self.last, self.network = state, result.network
         return result
 
     def start(self, result: Result) -> None:
         """Take a solved problem for the last one."""
-        self.last, self.network = self._state_of(result), result.network
+        self.last, self.network = state_of(result), result.network
 
     # -- following ----------------------------------------------------------------------------------------------------
 
-    def _moved(self, state: Stationary, problem: TrainingProblem, halvings: int) -> Stationary | None:
+    def moved(self, state: Stationary, problem: TrainingProblem, halvings: int = HALVINGS) -> Stationary | None:
         """The state at another problem, if need be by way of the weight decay half way."""
-        found = self._completed(slide(predicted(state, problem), SOLVED))
+        found = self.completed(slide(predicted(state, problem), SOLVED))
         near, far = problem.weight_decay, state.problem.weight_decay
         if found is not None or not halvings or near == far:
             return found
-        middle = self._moved(state, problem.with_weight_decay(math.sqrt(near * far)), halvings - 1)
-        return None if middle is None else self._moved(middle, problem, halvings - 1)
+        middle = self.moved(state, problem.with_weight_decay(math.sqrt(near * far)), halvings - 1)
+        return None if middle is None else self.moved(middle, problem, halvings - 1)
 
-    def _completed(self, state: Stationary | None) -> Stationary | None:
+    def completed(self, state: Stationary | None) -> Stationary | None:
         """The state with the neurons it lacks, as far as a search can tell."""
         for _ in range(ADDITIONS):
             if state is None:
                 return None
-            found = self._search(state)
+            found = self._search(state, refine=False)
+            if not len(found.values):
+                found = self._search(state, refine=True)
             if not len(found.values):
                 return state
-            state = slide(joined(state, _length(state, found) * found.neurons[:1], found.signs[:1]), SOLVED)
+            state = slide(_extended(state, found), SOLVED)
         return None
 
-    def _search(self, state: Stationary) -> SearchResult:
+    def _search(self, state: Stationary, refine: bool) -> SearchResult:
+        """Neurons above the threshold; without refinement at a fifth of the time, but not to be relied on."""
         problem, Z = state.problem, state.problem.arrangement.Z
         known = np.zeros((0, Z.shape[1])) if self.met is None else self.met
         found = find_neurons(
@@ -114,6 +120,7 @@ class Follower:
             starts=np.vstack([state.neurons, known]),
             rng=self.rng,
             n_random=N_STARTS,
+            refine=refine,
         )
         self.met = np.vstack([found.neurons, state.neurons, known])[:REMEMBERED]
         return found
@@ -144,18 +151,28 @@ class Follower:
                 return result
         return solve(problem, tol=self.tol, random_state=self.seed, max_boxes=self.max_boxes, warm_start=self.network)
 
-    def _state_of(self, result: Result) -> Stationary | None:
-        """The network of a result to rounding, where that can be reached."""
-        state: Stationary | None = state_of(result, ATTEMPTS)
-        if state is not None and state.error > SOLVED:
-            state = slide(state, SOLVED)
-        return state
+
+def state_of(result: Result) -> Stationary | None:
+    """The network of a result to rounding, where that can be reached."""
+    problem = without_idle_samples(result.problem)
+    nu = -problem.loss.gradient(result.network(problem.X), problem.Y, problem.sample_weight)[:, 0]
+    state: Stationary | None = best_attempt(problem, None, result.network, nu, n_random=0, most=ATTEMPTS)[0]
+    if state is not None and state.error > SOLVED:
+        state = slide(state, SOLVED)
+    return state
 
 
-def _length(state: Stationary, found: SearchResult) -> float:
-    """How long the best neuron found should be: where the objective is least along it, others held."""
+def _extended(state: Stationary, found: SearchResult) -> Stationary:
+    """The state with the best of the neurons found, those alike left out, of lengths that lower the objective."""
     problem = state.problem
-    features = np.maximum(problem.arrangement.Z @ found.neurons[0], 0.0)
-    stiffness = problem.loss.stiffness(problem.sample_weight)
-    weights = np.maximum(state.weights, STRAIGHT * stiffness)
-    return float((found.values[0] - problem.penalty) / max(float(features**2 @ weights), TINY))
+    excess = found.values - problem.penalty
+    unit = found.neurons / row_norms(found.neurons)[:, None]
+    chosen: list[int] = []
+    for i in np.flatnonzero(excess >= LESSER * excess[0]):
+        if all(unit[i] @ unit[j] < ALIKE or found.signs[i] != found.signs[j] for j in chosen):
+            chosen.append(int(i))
+    features = np.maximum(problem.arrangement.Z @ found.neurons[chosen].T, 0.0)
+    weights = np.maximum(state.weights, STRAIGHT * problem.loss.stiffness(problem.sample_weight))
+    # Where the objective is least along each, the others held; all of them together would go too far.
+    length = excess[chosen] / np.maximum(weights @ features**2, TINY) / len(chosen)
+    return joined(state, length[:, None] * found.neurons[chosen], found.signs[chosen])
