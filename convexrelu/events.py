@@ -3,7 +3,8 @@
 Letters as in `convexrelu.optimal_set.stationary`. Between events the network moves continuously, its neurons sliding
 from cell to cell. Between two weight decays whose optima differ by one neuron, the network that has it is followed to
 where the neuron's cost vanishes; there the other network, followed to the same weight decay, must have the same
-predictions. Everything else is halved.
+predictions. Everything else is halved. Between two weight decays optimality is checked half way only: a neuron that
+enters and leaves again on one side of that may be missed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from convexrelu.arrays import Array, IntArray
-from convexrelu.following import SOLVED, Follower, state_of
+from convexrelu.following import N_STARTS, SOLVED, Follower, state_of
+from convexrelu.optimal_set.polish import violation
 from convexrelu.optimal_set.sliding import predicted, slide
 from convexrelu.optimal_set.stationary import Stationary
 from convexrelu.result import Result
@@ -22,13 +24,14 @@ from convexrelu.result import Result
 ACCURACY = 1e-8
 INTERVALS = 100
 STEPS = 60
-# Equal predictions, relative to the targets.
+# Equal predictions, relative to the targets; correlations equal to the price of norm.
 SAME_FIT = 1e-7
 # Cosines above which neurons of two networks correspond: of one network reached in two ways, and of two networks.
 SAME = 1 - 1e-9
 ALIKE = 0.99
-# Optima between the points are solved to this.
+# Optima between the points are solved to this, with this budget of a proof: the points themselves are certified.
 TOL = 1e-9
+MAX_BOXES = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,14 +73,14 @@ class _Search:
 
     def __init__(self) -> None:
         self.left = INTERVALS
-        self.follower = Follower(TOL, 0, None)
+        self.follower = Follower(TOL, 0, MAX_BOXES)
 
     def between(self, above: Stationary, below: Stationary) -> list[Event]:
         """Events between two states, the first at the larger weight decay."""
         high, low = above.problem.weight_decay, below.problem.weight_decay
         met = _followed(above, low)
         if met is not None and not len(_unmatched(met, below, SAME)) and not len(_unmatched(below, met, SAME)):
-            if len(above.faces) == len(below.faces):
+            if len(above.faces) == len(below.faces) and self._is_optimal(above, (high + low) / 2):
                 return []
         event = self._single(above, below)
         if event is not None:
@@ -85,17 +88,43 @@ class _Search:
         self.left -= 1
         middle = None
         if high - low > ACCURACY * high and self.left >= 0:
-            middle = self.follower.moved(below, below.problem.with_weight_decay((high + low) / 2))
+            middle = self._optimum(below, (high + low) / 2)
         if middle is None:
             return _unresolved(above, below)
         return self.between(above, middle) + self.between(middle, below)
+
+    def _optimum(self, near: Stationary, weight_decay: float) -> Stationary | None:
+        """The optimum at a weight decay, from the state at a near one."""
+        problem = near.problem.with_weight_decay(weight_decay)
+        return self.follower.moved(near, problem) or self.follower.completed(state_of(self.follower.solve(problem)))
 
     def _single(self, above: Stationary, below: Stationary) -> Event | None:
         """The only event between two states, if it is shown to be that."""
         more = len(below.faces) - len(above.faces)
         if more == 1:
-            return _vanishing(below, above, "enters")
-        return _vanishing(above, below, "leaves") if more == -1 else None
+            return self._vanishing(below, above, "enters")
+        return self._vanishing(above, below, "leaves") if more == -1 else None
+
+    def _vanishing(self, full: Stationary, other: Stationary, kind: str) -> Event | None:
+        """Follow the state that has a neuron more to where it vanishes.
+
+        There it must be optimal, and the other state, which is optimal half way, must be met.
+        """
+        last = _to_zero(full, other.problem.weight_decay)
+        if last is None or violation(last[0], None, N_STARTS) > SAME_FIT:
+            return None
+        state, e, weight_decay, accuracy = last
+        met = _followed(other, weight_decay)
+        size = float(np.abs(full.problem.Y).max())
+        if met is None or float(np.abs(met.fit - state.fit).max()) > SAME_FIT * size:
+            return None
+        half = (other.problem.weight_decay + weight_decay) / 2
+        return _event(kind, state, e, weight_decay, accuracy) if self._is_optimal(other, half) else None
+
+    def _is_optimal(self, state: Stationary, weight_decay: float) -> bool:
+        """Whether the state, followed to a weight decay, is optimal there as far as a search can tell."""
+        met = _followed(state, weight_decay)
+        return met is not None and violation(met, None, N_STARTS) <= SAME_FIT
 
 
 def _followed(state: Stationary, weight_decay: float) -> Stationary | None:
@@ -117,18 +146,6 @@ def _unmatched(one: Stationary, other: Stationary, alike: float) -> IntArray:
             missing.append(int(e))
         taken[best] = True
     return np.array(sorted(missing), dtype=np.intp)
-
-
-def _vanishing(full: Stationary, other: Stationary, kind: str) -> Event | None:
-    """Follow the state that has a neuron more to where it vanishes, and check that the other state is met there."""
-    last = _to_zero(full, other.problem.weight_decay)
-    if last is None:
-        return None
-    state, e, weight_decay, accuracy = last
-    met = _followed(other, weight_decay)
-    size = float(np.abs(full.problem.Y).max())
-    same = met is not None and float(np.abs(met.fit - state.fit).max()) <= SAME_FIT * size
-    return _event(kind, state, e, weight_decay, accuracy) if same else None
 
 
 def _to_zero(state: Stationary, end: float) -> tuple[Stationary, int, float, float] | None:

@@ -18,7 +18,7 @@ from convexrelu.generation import PROOF_SHARE, Generated, NativeMethod, generate
 from convexrelu.monitor import Monitor
 from convexrelu.network import Network
 from convexrelu.optimal_set.polish import best_attempt, without_idle_samples
-from convexrelu.optimal_set.sliding import joined, predicted, slide
+from convexrelu.optimal_set.sliding import independent, joined, predicted, slide
 from convexrelu.optimal_set.stationary import Stationary
 from convexrelu.pricing.dual_norm import dual_norm
 from convexrelu.pricing.search import SearchResult, find_neurons
@@ -104,7 +104,8 @@ class Follower:
             if not len(found.values):
                 found = self._search(state, refine=True)
             if not len(found.values):
-                return state
+                fewer = independent(state)
+                return state if fewer is state else slide(fewer, SOLVED)
             state = slide(_extended(state, found), SOLVED)
         return None
 

@@ -17,6 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
+from convexrelu.optimal_set.pruning import DEPENDENT, independent_weights, off_columns
 from convexrelu.optimal_set.stationary import Stationary, face_basis, tie_sizes
 from convexrelu.problem import TrainingProblem
 
@@ -128,6 +129,23 @@ def merged(state: Stationary) -> Stationary:
     return Stationary.of(state.problem, neurons[kept], state.signs[kept], state.linear, state.nu, ON_KINK)
 
 
+def independent(state: Stationary) -> Stationary:
+    """An optimal network with the same predictions at the same cost, those of its neurons independent modulo Q_f."""
+    free = state.problem.linear.free
+    A = state.signs * np.maximum(state.problem.arrangement.Z @ state.neurons.T, 0.0)
+    rest = off_columns(free, A)
+    size = row_norms(rest.T)
+    if not len(size) or (size > 0).all() and np.linalg.svdvals(rest / size)[-1] > DEPENDENT:
+        return state
+    alpha = independent_weights(A, np.ones(len(size)), free)
+    kept = alpha > 0
+    lost = A @ (1 - alpha)
+    linear = state.linear.copy()
+    linear[: state.n_free] += np.linalg.lstsq(free, lost, rcond=None)[0]
+    neurons = (alpha[:, None] * state.neurons)[kept]
+    return Stationary.of(state.problem, neurons, state.signs[kept], linear, state.nu, ON_KINK)
+
+
 def _on_kink(state: Stationary) -> BoolArray:
     """Which samples (m, n) lie on the kinks of which neurons, by the faces of these."""
     arrangement = state.problem.arrangement
@@ -140,7 +158,7 @@ def _with_cells_followed(state: Stationary, most: int) -> Stationary | None:
 
     The state itself if these are its own cells; None where a face would be a point.
     """
-    arrangement, p = state.problem.arrangement, state.problem.arrangement.n_penalized
+    arrangement = state.problem.arrangement
     pre, pays = state.neurons @ arrangement.Z.T, state.signs[:, None] * state.nu
     tight = _on_kink(state)
     crossed = ~tight & (state.active != (pre > 0))
@@ -156,8 +174,8 @@ def _with_cells_followed(state: Stationary, most: int) -> Stationary | None:
             kept[loose] = False
             active[e, loose] = on
             faces[e], z[e] = _onto_face(state, e, kept)
-            if not faces[e].shape[1] or not (kept.any() or p == len(arrangement.Z[0])):
-                return None  # a point, or a free bias that nothing holds
+            if not faces[e].shape[1]:
+                return None
     if not changed.any():
         return state
     return replace(state, faces=tuple(faces), active=active, z=np.concatenate([*z, np.zeros(0)]))
@@ -177,7 +195,11 @@ def _released(state: Stationary, e: int, tight: IntArray, pays: Array, most: int
         return tight[:0], np.zeros(0, dtype=np.bool_)
     c = multipliers(state, e, tight)
     wrong = np.where(pays[tight] >= 0, np.inf, np.maximum(-c, c - 1))
-    away = np.argsort(-wrong, kind="stable")[: min(most, int((wrong > SLACK).sum()))]
+    count = min(most, int((wrong > SLACK).sum()))
+    if state.problem.bias == "free":
+        # Something must hold the bias: where it should go to another sample, the neuron there is found by pricing.
+        count = min(count, len(tight) - 1)
+    away = np.argsort(-wrong, kind="stable")[:count]
     return tight[away], c[away] > 0.5
 
 
