@@ -79,9 +79,9 @@ class _Search:
         """Events between two states, the first at the larger weight decay."""
         high, low = above.problem.weight_decay, below.problem.weight_decay
         met = _followed(above, low)
-        if met is not None and not len(_unmatched(met, below, SAME)) and not len(_unmatched(below, met, SAME)):
-            if len(above.faces) == len(below.faces) and self._is_optimal(above, (high + low) / 2):
-                return []
+        same = met is not None and not len(_unmatched(met, below, SAME)) and not len(_unmatched(below, met, SAME))
+        if same and len(above.faces) == len(below.faces) and self._is_optimal(above, (high + low) / 2):
+            return []
         event = self._single(above, below)
         if event is not None:
             return [event]

@@ -20,7 +20,7 @@ from convexrelu.network import Network
 from convexrelu.optimal_set.polish import best_attempt, without_idle_samples
 from convexrelu.optimal_set.sliding import independent, joined, predicted, slide
 from convexrelu.optimal_set.stationary import Stationary
-from convexrelu.pricing.dual_norm import dual_norm
+from convexrelu.pricing.dual_norm import DualNorm, dual_norm
 from convexrelu.pricing.search import SearchResult, find_neurons
 from convexrelu.problem import TrainingProblem
 from convexrelu.result import Result, Solution, Status
@@ -35,6 +35,8 @@ ALIKE = 0.99
 # Neurons added one after the other before a step counts as too long, and how often it is halved.
 ADDITIONS = 12
 HALVINGS = 3
+# How often a proof may meet a neuron that the search missed.
+MISSED = 5
 # Relative residual of a network that was followed.
 SOLVED = 1e-9
 # Least curvature of the loss, relative to what is usual, that the length of a new neuron counts on.
@@ -73,12 +75,13 @@ class Follower:
             self.network = result.network
             return result
         state = None if self.last is None else self.moved(self.last, problem)
-        result = None if state is None else self._certified(state)
-        if result is None:
-            result = self._solved(problem)
-            state = state_of(result)
-        self.last, self.network = state, result.network
-        return result
+        state, followed = self._certified(state)
+        if followed is None:
+            solved = self._solved(problem)
+            self.last, self.network = self.completed(state_of(solved)), solved.network
+            return solved
+        self.last, self.network = state, followed.network
+        return followed
 
     def start(self, result: Result) -> None:
         """Take a solved problem for the last one."""
@@ -106,7 +109,7 @@ class Follower:
             if not len(found.values):
                 fewer = independent(state)
                 return state if fewer is state else slide(fewer, SOLVED)
-            state = slide(_extended(state, found), SOLVED)
+            state = slide(_extended(state, found.neurons, found.signs), SOLVED)
         return None
 
     def _search(self, state: Stationary, refine: bool) -> SearchResult:
@@ -128,17 +131,26 @@ class Follower:
 
     # -- results ------------------------------------------------------------------------------------------------------
 
-    def _certified(self, state: Stationary) -> Result | None:
-        """The result of a state, as far as a proof can tell; None if it meets a neuron that improves."""
-        problem, monitor = state.problem, Monitor(None, False, None, None)
-        nu = problem.feasible_direction(state.nu[:, None])
-        threshold = problem.penalty * (1 + PROOF_SHARE * self.tol)
-        norm = dual_norm(problem.arrangement, nu, target=threshold, max_boxes=self.max_boxes, starts=state.neurons)
-        if norm.lower > threshold:
-            return None
+    def _certified(self, state: Stationary | None) -> tuple[Stationary | None, Result | None]:
+        """The result of a state with a proof, which may first meet neurons that the search has missed."""
+        for _ in range(MISSED):
+            if state is None:
+                return None, None
+            problem = state.problem
+            nu = problem.feasible_direction(state.nu[:, None])
+            threshold = problem.penalty * (1 + PROOF_SHARE * self.tol)
+            norm = dual_norm(problem.arrangement, nu, target=threshold, max_boxes=self.max_boxes, starts=state.neurons)
+            if norm.lower <= threshold:
+                return state, self._result(state, nu, norm)
+            sign = np.sign(nu[:, 0] @ np.maximum(problem.arrangement.Z @ norm.neuron, 0.0))
+            state = self.completed(slide(_extended(state, norm.neuron[None], np.array([sign])), SOLVED))
+        return None, None
+
+    def _result(self, state: Stationary, nu: Array, norm: DualNorm) -> Result | None:
         free, penalized = np.split(state.linear[:, None], [state.n_free])
         solution = Solution(state.neurons, state.signs[:, None], free, penalized, nu, "followed")
-        result = generated_result(problem, Generated(solution, nu, norm, True), self.tol, monitor)
+        found = Generated(solution, nu, norm, True)
+        result = generated_result(state.problem, found, self.tol, Monitor(None, False, None, None))
         return result if result.status in (Status.OPTIMAL, Status.UNPROVEN) else None
 
     def _solved(self, problem: TrainingProblem) -> Result:
@@ -163,17 +175,17 @@ def state_of(result: Result) -> Stationary | None:
     return state
 
 
-def _extended(state: Stationary, found: SearchResult) -> Stationary:
-    """The state with the best of the neurons found, those alike left out, of lengths that lower the objective."""
+def _extended(state: Stationary, neurons: Array, signs: Array) -> Stationary:
+    """The state with the best of these neurons, those alike left out, of lengths that lower the objective."""
     problem = state.problem
-    excess = found.values - problem.penalty
-    unit = found.neurons / row_norms(found.neurons)[:, None]
+    features = np.maximum(problem.arrangement.Z @ neurons.T, 0.0)
+    excess = signs * (state.nu @ features) - problem.penalty
+    unit = neurons / row_norms(neurons)[:, None]
     chosen: list[int] = []
-    for i in np.flatnonzero(excess >= LESSER * excess[0]):
-        if all(unit[i] @ unit[j] < ALIKE or found.signs[i] != found.signs[j] for j in chosen):
+    for i in np.flatnonzero(excess >= LESSER * excess.max()):
+        if all(unit[i] @ unit[j] < ALIKE or signs[i] != signs[j] for j in chosen):
             chosen.append(int(i))
-    features = np.maximum(problem.arrangement.Z @ found.neurons[chosen].T, 0.0)
     weights = np.maximum(state.weights, STRAIGHT * problem.loss.stiffness(problem.sample_weight))
     # Where the objective is least along each, the others held; all of them together would go too far.
-    length = excess[chosen] / np.maximum(weights @ features**2, TINY) / len(chosen)
-    return joined(state, length[:, None] * found.neurons[chosen], found.signs[chosen])
+    length = excess[chosen] / np.maximum(weights @ features[:, chosen] ** 2, TINY) / len(chosen)
+    return joined(state, np.maximum(length, 0.0)[:, None] * neurons[chosen], signs[chosen])

@@ -139,7 +139,7 @@ def _losses(state: Stationary) -> Array:
 
 
 def _leave_one_out(state: Stationary, response: Array) -> Array:
-    """f - r nu / (1 - r W), with r (n,) how far a prediction follows a pull on it."""
+    """Predictions f - r nu / (1 - r W), with r (n,) how far a prediction follows a pull on it."""
     left = 1.0 - response * state.weights
     held = left > STRICT
     return np.asarray(np.where(held, state.fit - response * state.nu / np.where(held, left, 1.0), np.nan))

@@ -83,6 +83,11 @@ def _descent(state: Stationary, value: float) -> tuple[Stationary, float]:
 
 def _up_to_a_kink(state: Stationary, stepped: Stationary) -> tuple[Stationary, bool]:
     """The step shortened to where a neuron meets a kink that attracts, and whether one does."""
+    share = 1.0
+    while len(stepped.faces) != len(state.faces) and share > SHORTEST:
+        # Neurons vanish on the way: first see what the others meet before that.
+        share *= 0.5
+        stepped = state.step(share)
     if len(stepped.faces) != len(state.faces):
         return stepped, False
     Z = state.problem.arrangement.Z
@@ -90,7 +95,8 @@ def _up_to_a_kink(state: Stationary, stepped: Stationary) -> tuple[Stationary, b
     meets = (state.active != (after > 0)) & (state.signs[:, None] * stepped.nu < 0) & ~_on_kink(stepped)
     if not meets.any():
         return stepped, False
-    share = float((np.abs(before[meets]) / np.abs(before - after)[meets]).min()) * (1 + 1e-9)
+    way = np.abs(before - after)[meets]
+    share = float((np.abs(before[meets]) / np.where(way > 0, way, np.inf)).min()) * (1 + 1e-9)
     z, linear, nu = (
         (1 - share) * old + share * new
         for old, new in ((state.z, stepped.z), (state.linear, stepped.linear), (state.nu, stepped.nu))
@@ -135,7 +141,7 @@ def independent(state: Stationary) -> Stationary:
     A = state.signs * np.maximum(state.problem.arrangement.Z @ state.neurons.T, 0.0)
     rest = off_columns(free, A)
     size = row_norms(rest.T)
-    if not len(size) or (size > 0).all() and np.linalg.svdvals(rest / size)[-1] > DEPENDENT:
+    if not len(size) or ((size > 0).all() and np.linalg.svdvals(rest / size)[-1] > DEPENDENT):
         return state
     alpha = independent_weights(A, np.ones(len(size)), free)
     kept = alpha > 0
@@ -204,7 +210,7 @@ def _released(state: Stationary, e: int, tight: IntArray, pays: Array, most: int
 
 
 def multipliers(state: Stationary, e: int, tight: IntArray) -> Array:
-    """c of the samples on the kink of neuron e; the shortest where they are dependent."""
+    """Slopes c of the samples on the kink of neuron e; the shortest where they are dependent."""
     arrangement, a = state.problem.arrangement, state.signs[e] * state.nu
     wanted = state.problem.penalty * state.neurons[e] / state.costs[e]
     wanted[arrangement.n_penalized :] = 0.0
