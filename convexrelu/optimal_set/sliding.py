@@ -92,7 +92,7 @@ def _up_to_a_kink(state: Stationary, stepped: Stationary) -> tuple[Stationary, b
         return stepped, False
     Z = state.problem.arrangement.Z
     before, after = state.neurons @ Z.T, stepped.neurons @ Z.T
-    meets = (state.active != (after > 0)) & (state.signs[:, None] * stepped.nu < 0) & ~_on_kink(stepped)
+    meets = (state.active != (after > 0)) & (state.signs[:, None] * stepped.nu < 0) & ~on_kink(stepped)
     if not meets.any():
         return stepped, False
     way = np.abs(before - after)[meets]
@@ -152,7 +152,7 @@ def independent(state: Stationary) -> Stationary:
     return Stationary.of(state.problem, neurons, state.signs[kept], linear, state.nu, ON_KINK)
 
 
-def _on_kink(state: Stationary) -> BoolArray:
+def on_kink(state: Stationary) -> BoolArray:
     """Which samples (m, n) lie on the kinks of which neurons, by the faces of these."""
     arrangement = state.problem.arrangement
     near = np.abs(state.neurons @ arrangement.Z.T) <= ON_KINK * tie_sizes(arrangement, state.neurons)
@@ -166,7 +166,7 @@ def _with_cells_followed(state: Stationary, most: int) -> Stationary | None:
     """
     arrangement = state.problem.arrangement
     pre, pays = state.neurons @ arrangement.Z.T, state.signs[:, None] * state.nu
-    tight = _on_kink(state)
+    tight = on_kink(state)
     crossed = ~tight & (state.active != (pre > 0))
     caught = crossed & (pays < 0)
     active = np.where(tight, False, pre > 0) & ~caught

@@ -50,6 +50,20 @@ def face_basis(arrangement: Arrangement, tight: BoolArray) -> Array:
     return np.asarray(E @ Vt[keep].T / singular[keep])
 
 
+def _solve_semidefinite(J: Array, rhs: Array) -> Array:
+    """As `_solve_scaled`, at a tenth of the cost where the matrix is well conditioned."""
+    diagonal = np.diag(J)
+    if len(J) and (diagonal > 0).all():
+        scale = 1.0 / np.sqrt(diagonal)
+        scaled = J * scale * scale[:, None]
+        factor, failed = scipy.linalg.lapack.dpotrf(scaled)
+        if not failed:
+            inverse_condition = scipy.linalg.lapack.dpocon(factor, float(np.abs(scaled).sum(axis=0).max()))[0]
+            if inverse_condition > REGULAR:
+                return np.asarray(scale[:, None] * scipy.linalg.cho_solve((factor, False), scale[:, None] * rhs))
+    return _solve_scaled(J, rhs)
+
+
 @dataclass(frozen=True, eq=False)
 class Stationary:
     """A network in the coordinates of its cells' faces, with a dual variable.
@@ -256,20 +270,6 @@ class Stationary:
         faces = tuple(E for E, keep in zip(self.faces, kept, strict=True) if keep)
         z = self.z[kept[self.owner]]
         return replace(self, faces=faces, signs=self.signs[kept], active=self.active[kept], z=z)
-
-
-def _solve_semidefinite(J: Array, rhs: Array) -> Array:
-    """As `_solve_scaled`, at a tenth of the cost where the matrix is well conditioned."""
-    diagonal = np.diag(J)
-    if len(J) and (diagonal > 0).all():
-        scale = 1.0 / np.sqrt(diagonal)
-        scaled = J * scale * scale[:, None]
-        factor, failed = scipy.linalg.lapack.dpotrf(scaled)
-        if not failed:
-            inverse_condition = scipy.linalg.lapack.dpocon(factor, float(np.abs(scaled).sum(axis=0).max()))[0]
-            if inverse_condition > REGULAR:
-                return np.asarray(scale[:, None] * scipy.linalg.cho_solve((factor, False), scale[:, None] * rhs))
-    return _solve_scaled(J, rhs)
 
 
 def _solve_scaled(J: Array, rhs: Array) -> Array:
