@@ -35,8 +35,9 @@ from convexrelu.problem import TrainingProblem
 # Relative: candidates this near the price of norm are refined, and refined ones are the same when this near each other.
 COARSE = 1e-6
 SAME = 1e-7
-# How near to a sample a kink must be to lie on it: tried in this order.
-KINKS = (1e-8, 1e-6, 1e-10)
+# How near to a sample a kink must be to lie on it: tried in this order, so that directions which only an inexact dual
+# variable tells from one on more kinks are taken for that one.
+KINKS = (1e-5, 1e-6, 1e-8, 1e-10)
 
 
 @dataclass(frozen=True, eq=False)

@@ -174,7 +174,7 @@ class Polytope:
 
     def _hit_and_run(self, rng: np.random.Generator, alpha: Array) -> Array:
         step = self.basis @ rng.standard_normal(self.dimension)
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             reach = np.where(self.can_be_positive & (step != 0), -alpha / step, np.nan)
         low = float(np.nanmax(np.where(step > 0, reach, np.nan)))
         high = float(np.nanmin(np.where(step < 0, reach, np.nan)))
