@@ -64,7 +64,7 @@ def _predictions(optimal: OptimalSet, network: Network, tol: float) -> str:
 def _linear_part(optimal: OptimalSet, network: Network, tol: float) -> str:
     problem = optimal.problem
     T = problem.Y.shape[1]
-    skip, constant = problem.linear.to_weights(np.zeros((optimal.optimum.n_free, T)), optimal.penalized)
+    skip, constant = problem.linear.to_weights(np.zeros((optimal.optimum.n_free, T)), optimal.optimum.penalized)
     for name, given, wanted in (("skip", network.skip, skip), ("output_bias", network.output_bias, constant)):
         if getattr(problem, name) != "penalized":
             continue

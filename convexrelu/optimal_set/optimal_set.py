@@ -148,8 +148,8 @@ class OptimalSet:
 
     @property
     def penalized(self) -> Array:
-        """Coefficients (q', T) of the penalised linear columns: the same in every optimal network."""
-        return self.optimum.penalized
+        """Coefficients (q',), or (q', T), of the penalised linear columns: the same in every optimal network."""
+        return _one_task_flat(self.optimum.penalized)
 
     @property
     def fit(self) -> Array:
@@ -157,8 +157,7 @@ class OptimalSet:
 
         Those of every optimal network unless the loss is flat or has kinks: see `fits`, and `prediction_range`.
         """
-        F = self.optimum.fit
-        return frozen(F[:, 0] if F.shape[1] == 1 else F)
+        return _one_task_flat(self.optimum.fit)
 
     @cached_property
     def objective(self) -> float:
@@ -237,7 +236,9 @@ class OptimalSet:
         """The network of directions (m', k), outputs (m', T) and a point of `polytope`, its free linear part fitted."""
         free = np.linalg.lstsq(polytope.Q, polytope.g - polytope.A @ weights, rcond=None)[0]
         alpha = weights[: len(neurons), None]
-        return network_of_neurons(self.problem, alpha * neurons, outputs, np.asarray(free, dtype=float), self.penalized)
+        return network_of_neurons(
+            self.problem, alpha * neurons, outputs, np.asarray(free, dtype=float), self.optimum.penalized
+        )
 
     def center(self) -> Network:
         """A network in the relative interior: every direction that some optimal network uses has a neuron."""
@@ -408,6 +409,11 @@ class OptimalSet:
         if points.shape[1] != self.problem.X.shape[1]:
             raise InvalidInputError(f"`X_new` must have {self.problem.X.shape[1]} columns, got shape {points.shape}.")
         return points
+
+
+def _one_task_flat(rows: Array) -> Array:
+    """Rows (n,) of one task, (n, T) of several."""
+    return frozen(rows[:, 0] if rows.shape[1] == 1 else rows)
 
 
 def _check_bounded(problem: TrainingProblem) -> None:

@@ -100,7 +100,7 @@ class Extended:
         C[:, : len(neurons)] = np.einsum("nm,mt->ntm", features, outputs).reshape(len(C), len(neurons))
         free, penalized = self._linear_columns()
         back = np.kron(free, np.eye(T)) @ np.linalg.pinv(Q)
-        return C - back @ A, back @ self.polytope.g + (penalized @ self.optimal.penalized).ravel()
+        return C - back @ A, back @ self.polytope.g + (penalized @ self.optimal.optimum.penalized).ravel()
 
     def _linear_columns(self) -> tuple[Array, Array]:
         """The free and the penalised columns (N, q), (N, q') at the new points."""

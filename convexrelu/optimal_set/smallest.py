@@ -110,4 +110,4 @@ def _network(optimal: OptimalSet, column: IntArray, group: IntArray, x: Array, s
     # The free linear part depends on the predictions only, which the sums share with their ends.
     rest = polytope.g - polytope.A @ corrected
     free = np.asarray(np.linalg.lstsq(polytope.Q, rest, rcond=None)[0], dtype=float)
-    return network_of_neurons(optimal.problem, sums[used], outputs[used], free, optimal.penalized)
+    return network_of_neurons(optimal.problem, sums[used], outputs[used], free, optimal.optimum.penalized)
