@@ -86,7 +86,7 @@ def test_leaving_out_a_sample_is_predicted_to_first_order(loss):
 
 def test_what_is_not_differentiable_is_said():
     X, y = [[0.0], [1.0], [3.0]], [0.0, 1.0, 0.5]
-    with pytest.raises(UnsupportedError, match="'absolute'.*'huber'"):
+    with pytest.raises(UnsupportedError, match=r"'absolute'.*'huber'"):
         cr.sensitivity(cr.solve(cr.TrainingProblem(X, y, 0.1, loss="absolute")))
     with pytest.raises(UnsupportedError, match="2 tasks"):
         cr.sensitivity(cr.solve(cr.TrainingProblem(X, np.column_stack([y, y]), 0.1)))
