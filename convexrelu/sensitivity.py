@@ -12,7 +12,7 @@ import numpy as np
 import scipy.linalg
 
 from convexrelu.arrays import Array, frozen, row_norms
-from convexrelu.errors import UnsupportedError
+from convexrelu.errors import InvalidInputError, UnsupportedError
 from convexrelu.optimal_set import OptimalSet
 from convexrelu.optimal_set.polytope import POSITIVE
 from convexrelu.optimal_set.stationary import Stationary, tie_sizes
@@ -85,7 +85,7 @@ def sensitivity(result: Result) -> Sensitivity:
     Raises
     ------
     InvalidInputError
-        If the result is not optimal.
+        If the result is not a Result, or not optimal.
     UnsupportedError
         For several tasks, losses with kinks, and interpolation.
 
@@ -104,6 +104,8 @@ def sensitivity(result: Result) -> Sensitivity:
     >>> round(s.degrees_of_freedom, 3)
     3.0
     """
+    if not isinstance(result, Result):
+        raise InvalidInputError(f"`result` must be a Result, got {type(result).__name__}; write solve(problem).")
     _check_differentiable(result.problem)
     optimal = OptimalSet.of(result)
     state = optimal.state

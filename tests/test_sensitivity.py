@@ -5,7 +5,7 @@ import pytest
 from strategies import kinds_of
 
 import convexrelu as cr
-from convexrelu.errors import UnsupportedError
+from convexrelu.errors import InvalidInputError, UnsupportedError
 
 STEP = 1e-5
 ERROR = 1e-6  # of central differences with that step, for data of size one
@@ -88,6 +88,8 @@ def test_what_is_not_differentiable_is_said():
     X, y = [[0.0], [1.0], [3.0]], [0.0, 1.0, 0.5]
     with pytest.raises(UnsupportedError, match=r"'absolute'.*'huber'"):
         cr.sensitivity(cr.solve(cr.TrainingProblem(X, y, 0.1, loss="absolute")))
+    with pytest.raises(InvalidInputError, match="must be a Result, got str"):
+        cr.sensitivity("result")
     with pytest.raises(UnsupportedError, match="2 tasks"):
         cr.sensitivity(cr.solve(cr.TrainingProblem(X, np.column_stack([y, y]), 0.1)))
 
