@@ -133,7 +133,6 @@ def test_double_sum_bounds_hold_in_exact_arithmetic(points, numbers, power):
 
 
 def test_certificate_of_a_bad_dual_variable_is_low_not_wrong():
-    from convexrelu.losses import SquaredLoss
     from convexrelu.univariate.lower_bound import certified, norm
 
     rng = np.random.default_rng(0)
@@ -166,7 +165,7 @@ def test_solutions_of_a_fit_share_its_objective():
         ({"max_rounds": 0}, InvalidInputError, "max_rounds"),
         ({"loss": "nonsense"}, InvalidInputError, "loss"),
         ({"sample_weight": [1.0]}, InvalidInputError, "sample_weight"),
-        ({"skip": "penalized"}, UnsupportedError, "skip"),
+        ({"skip": "penalized", "bias": "penalized"}, UnsupportedError, "skip"),
     ],
 )
 def test_bad_options_are_named(options, error, match):

@@ -1,6 +1,8 @@
 """Training with losses whose dual variables lie in boxes, with knots at samples: `train_boxed`.
 
-    minimise   sum_i loss(f(x_i), y_i) + lam sum_k |delta_k(f)| + tilt (f'(-inf) + f'(inf))
+    minimise   sum_i loss(f(x_i), y_i) + lam sum_k |delta_k(f)|
+
+and the same without a free skip, where sigma is the sign of the sum of the outer slopes.
 
 Letters as in `convexrelu.univariate.interior_point`. Each round trains the spline with the current candidates and adds
 the worst point of each stretch where |G| exceeds lam; candidates clearly below it leave. For one optimum of many, as
@@ -63,7 +65,15 @@ class BoxedFit:
 
 
 def train_boxed(
-    x: Array, Y: Array, weight: Array, loss: PiecewiseLoss | LogisticLoss, lam: float, tilt: float, tol: float, rounds: int
+    x: Array,
+    Y: Array,
+    weight: Array,
+    loss: PiecewiseLoss | LogisticLoss,
+    lam: float,
+    tol: float,
+    rounds: int,
+    sigma: float = 0.0,
+    relief: float = 0.0,
 ) -> BoxedFit:
     """The best spline and dual variable for samples of positive weight in order, up to a relative gap of tol.
 
@@ -75,10 +85,10 @@ def train_boxed(
     columns = Y[:, None]
     lower, upper = loss.domain(columns, weight)
     if isinstance(loss, LogisticLoss):
-        problem: BoxProblem = EntropyProblem(x, Y, lower[:, 0], upper[:, 0], np.zeros(len(x)), lam, tilt)
+        problem: BoxProblem = EntropyProblem(x, Y, lower[:, 0], upper[:, 0], np.zeros(len(x)), lam, sigma, relief)
     else:
         g = np.broadcast_to(loss.compliance(weight), columns.shape)[:, 0]
-        problem = BoxProblem(x, Y, lower[:, 0], upper[:, 0], g, lam, tilt)
+        problem = BoxProblem(x, Y, lower[:, 0], upper[:, 0], g, lam, sigma, relief)
     scaled, unit, heavy = _scaled(problem, weight)
     points = _points(x)
     found = _rounds(scaled, points, _start(scaled, points), tol, rounds)
@@ -98,7 +108,7 @@ def _scaled(problem: BoxProblem, weight: Array) -> tuple[BoxProblem, float, floa
         upper=problem.upper / heavy,
         g=problem.g * heavy / unit,
         lam=problem.lam / (span * heavy),
-        tilt=problem.tilt / (span * heavy),
+        relief=problem.relief * span / unit,
     )
     return scaled, unit, heavy
 
@@ -122,7 +132,7 @@ def _start(problem: BoxProblem, points: IntArray) -> IntArray:
     n = len(problem.x)
     picks = np.unique(np.concatenate([np.arange(0, n, GROUP), [n - 1]]))
     parts = {name: getattr(problem, name)[picks] for name in ("x", "Y", "lower", "upper", "g")}
-    fewer = replace(problem, **parts, lam=problem.lam / GROUP, tilt=problem.tilt / GROUP)
+    fewer = replace(problem, **parts, lam=problem.lam / GROUP)
     distinct = _points(fewer.x)
     found = _rounds(fewer, distinct, _start(fewer, distinct), COARSE_TOL, 20)
     # A candidate at one of several equal points stands for all of them.
@@ -136,9 +146,9 @@ def _rounds(problem: BoxProblem, points: IntArray, nodes: IntArray, tol: float, 
     for done in range(1, rounds + 1):
         asked = max(ASK * tol, accuracy)
         found = centre(problem, nodes, asked)
-        G = _double_sum(problem, found.nu)
+        G = _double_sum(problem, found)
         before = fit.gap
-        fit = fit.improved(nodes, found, _bound(problem, found.nu, G) - found.missed, done)
+        fit = fit.improved(nodes, found, _bound(problem, found, G), done)
         if fit.gap <= tol:
             break
         accuracy = NEXT * min(fit.gap, accuracy)
@@ -151,21 +161,19 @@ def _rounds(problem: BoxProblem, points: IntArray, nodes: IntArray, tol: float, 
     return _thinned(problem, fit, tol)
 
 
-def _double_sum(problem: BoxProblem, nu: Array) -> Array:
-    """G (n,) at the samples."""
-    G = np.zeros(len(nu))
-    G[1:] = np.cumsum(np.diff(problem.x) * np.cumsum(nu)[:-1]) + problem.tilt
-    G[-1] += problem.tilt
+def _double_sum(problem: BoxProblem, found: Centred) -> Array:
+    """G (n,) at the samples; at most lam - t in size where nothing is missing."""
+    G, tilt = np.zeros(len(found.nu)), problem.sigma * found.t
+    G[1:] = np.cumsum(np.diff(problem.x) * np.cumsum(found.nu)[:-1]) + tilt
+    G[-1] += tilt
     return G
 
 
-def _bound(problem: BoxProblem, nu: Array, G: Array) -> float:
-    """Lower bound that a multiple of the dual variable shows, up to rounding.
-
-    A tilt does not shrink with the dual variable: then it is an estimate.
-    """
-    largest = float(np.abs(G).max())
-    return problem.dual(nu * min(1.0, problem.lam / largest) if largest > 0 else nu)
+def _bound(problem: BoxProblem, found: Centred, G: Array) -> float:
+    """Lower bound that a multiple of the dual variable shows, up to rounding."""
+    largest = float(np.abs(G).max()) + found.t
+    scale = min(1.0, problem.lam / largest) if largest > 0 else 1.0
+    return problem.dual(scale * found.nu) - problem.split_cost(scale * found.t) - found.missed
 
 
 def _changed(
@@ -173,10 +181,10 @@ def _changed(
 ) -> IntArray:
     """The candidates with the peaks of the violation and, if it `drops` some, without those far from it."""
     size = np.abs(G[points])
-    violating = size > problem.lam * (1 + 1e-3 * tol)
+    violating = size > (problem.lam - found.t) * (1 + 1e-3 * tol)
     violating[np.searchsorted(points, nodes)] = False
     new = points[peaks(size, violating)]
-    keep = np.abs(found.G) > IDLE * problem.lam if drops else np.ones(len(nodes), dtype=bool)
+    keep = np.abs(found.G) > IDLE * (problem.lam - found.t) if drops else np.ones(len(nodes), dtype=bool)
     keep[[0, -1]] = True
     return np.union1d(nodes[keep], new)
 

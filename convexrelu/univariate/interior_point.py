@@ -1,15 +1,21 @@
-"""Training with losses whose dual variables lie in boxes, for given candidate knots, by a primal-dual interior point method: `centre`.
+"""Training with losses whose dual variables lie in boxes, for given candidate knots, by an interior point method.
 
-    minimise   sum_i loss_i(f(x_i)) + lam sum_k |delta_k(z)| + t . z       over splines f with values z (m,) at the nodes
+    minimise   sum_i loss_i(f(x_i)) + lam sum_k |delta_k(z)|     over splines f with values z (m,) at the nodes
 
-Letters: `A` (n, m) interpolation between the nodes, `D` curvature at them, `t` (m,) tilt; `nu` (n,) dual variable with
-bounds `lower`, `upper` and compliance `g` (`convexrelu.losses.piecewise`), `G` (m,) the dual variable of the curvature.
-At the optimum, for losses made of a parabola and straight arms,
+Letters: `A` (n, m) interpolation between the nodes, `D` curvature at them; `nu` (n,) dual variable with bounds `lower`,
+`upper` and compliance `g` (`convexrelu.losses.piecewise`), `G` (m,) the dual variable of the curvature. At the optimum,
+for losses made of a parabola and straight arms,
 
-    A^T nu = D^T G + t,      Y - A z = g nu + p - q,      D z = a - b,
+    A^T nu = D^T G,      Y - A z = g nu + p - q,      D z = a - b,
     p (upper - nu) = q (nu - lower) = a (lam - G) = b (lam + G) = 0,
 
 all of these at least zero; the method follows the points where the products are a falling constant instead.
+
+Without a free skip the penalty is the largest of (lam - t) TV + t sigma S - 2 relief t^2 / lam over 0 <= t <= lam / 2
+(`convexrelu.univariate.tilted`: t = lam theta / 2), with S = s . z the sum of the outer slopes and sigma its sign. Then
+t is one more dual variable: lam becomes lam - t above, A^T nu = D^T G + sigma t s, and
+
+    sigma S - sum_k (a_k + b_k) - 4 relief t / lam = o - e,      e t = o (lam / 2 - t) = 0.
 
 References
 ----------
@@ -48,8 +54,10 @@ class BoxProblem:
     lower, upper, g : float64 (n,)
         Bounds (infinite ones need g > 0) and compliance of the dual variable.
     lam : float > 0
-    tilt : float
-        Price of the sum of the first and the last slope.
+    sigma : float
+        Sign of the sum of the outer slopes; 0 for a free skip.
+    relief : float
+        One for a penalised skip, in these units; 0 without one.
     """
 
     x: Array
@@ -58,7 +66,8 @@ class BoxProblem:
     upper: Array
     g: Array
     lam: float
-    tilt: float = 0.0
+    sigma: float = 0.0
+    relief: float = 0.0
 
     @cached_property
     def strictly(self) -> tuple[BoolArray, BoolArray]:
@@ -94,7 +103,16 @@ class BoxProblem:
     def penalty(self, nodes: IntArray, z: Array) -> float:
         """What the spline's curvature and outer slopes cost."""
         slopes = np.diff(z) / np.diff(self.x[nodes])
-        return self.lam * float(np.abs(np.diff(slopes)).sum()) + self.tilt * float(slopes[0] + slopes[-1])
+        variation = float(np.abs(np.diff(slopes)).sum())
+        excess = self.sigma * float(slopes[0] + slopes[-1]) - variation
+        if not self.sigma or excess <= 0:
+            return self.lam * variation
+        t = self.lam / 2 * min(1.0, excess / (2 * self.relief) if self.relief else 1.0)
+        return self.lam * variation + t * excess - self.split_cost(t)
+
+    def split_cost(self, t: float) -> float:
+        """What the dual objective pays for t."""
+        return 2 * self.relief * t**2 / self.lam
 
     def dual(self, nu: Array) -> float:
         """D(nu), for nu within the bounds."""
@@ -114,21 +132,26 @@ class EntropyProblem(BoxProblem):
 
     @property
     def arms(self) -> tuple[BoolArray, BoolArray]:
+        """None."""
         none = np.zeros(len(self.x), dtype=bool)
         return none, none
 
     def missing(self, nu: Array, F: Array) -> Array:
+        """Sign log((1 - a) / a) - F."""
         size = np.abs(nu)
         return self._sign * np.log((self._weight - size) / size) - F
 
     def compliance(self, nu: Array) -> Array:
+        """The inverse curvature of the loss."""
         size = np.abs(nu)
         return self._weight / (size * (self._weight - size))
 
     def loss(self, F: Array) -> float:
+        """The loss of predictions F (n,)."""
         return float(self._weight @ np.logaddexp(0.0, -self._sign * F))
 
     def dual(self, nu: Array) -> float:
+        """D(nu), an entropy."""
         share = np.abs(nu) / self._weight
         return float(self._weight @ (entr(share) + entr(1 - share)))
 
@@ -176,15 +199,18 @@ class Point(NamedTuple):
     b: Array
     p: Array
     q: Array
+    t: float
+    e: float
+    o: float
 
     def moved(self, step: Point, length: float) -> Point:
-        """This point plus a multiple of a step."""
-        return Point(*(value + length * change for value, change in zip(self, step, strict=True)))
+        """The point a multiple of a step away."""
+        return Point(*(value + length * change for value, change in zip(self, step, strict=True)))  # type: ignore
 
 
 @dataclass(frozen=True, eq=False)
 class Centred:
-    """What the method ends with: z, G (m,), nu (n,), the objective of z, and the gap they show, relative and absolute.
+    """What the method ends with: z, G (m,), nu (n,), t, the objective of z, and the gap, relative and absolute.
 
     `missed` is what the dual variable lacks of the nodes' equations, as the objective sees it; the gaps include it.
     """
@@ -192,6 +218,7 @@ class Centred:
     z: Array
     G: Array
     nu: Array
+    t: float
     objective: float
     missed: float
     gap: float
@@ -231,17 +258,18 @@ class _Interior:
         self.problem, self.nodes = problem, nodes
         self.A = Interpolation(problem.x, nodes)
         self.unit, self.bend = scaled_bends(self.A.x)
-        self.t = self._tilts()
+        self.s = self._outer_slopes()
         self.above, self.below = problem.arms
         self.inner = np.ones(len(nodes), dtype=bool)
         self.inner[[0, -1]] = False
         self.products = 2 * int(self.inner.sum()) + int(self.above.sum()) + int(self.below.sum())
+        self.products += 2 * bool(problem.sigma)
 
-    def _tilts(self) -> Array:
-        """The gradient t (m,) of the tilt."""
+    def _outer_slopes(self) -> Array:
+        """The gradient (m,) of sigma S."""
         h, price = np.diff(self.A.x), np.zeros(len(self.nodes) - 1)
-        price[0] += self.problem.tilt
-        price[-1] += self.problem.tilt
+        price[0] += self.problem.sigma
+        price[-1] += self.problem.sigma
         return -np.diff(price / h, prepend=0.0, append=0.0)
 
     def start(self) -> Point:
@@ -257,7 +285,8 @@ class _Interior:
         p = np.where(self.above, np.maximum(missing, 0.0) + 1 / arm, 0.0)
         q = np.where(self.below, np.maximum(-missing, 0.0) + 1 / arm, 0.0)
         a = np.where(self.inner, bend, 0.0)
-        return Point(z, np.zeros(m), nu, a, a.copy(), p, q)
+        split = (problem.lam / 4, bend, bend) if problem.sigma else (0.0, 0.0, 0.0)
+        return Point(z, np.zeros(m), nu, a, a.copy(), p, q, *split)
 
     def rooms(self, point: Point) -> tuple[Array, Array, Array, Array]:
         """Distances of G and nu to their upper and lower bounds, one where there is none."""
@@ -265,13 +294,15 @@ class _Interior:
         capped, floored = problem.strictly
         up = np.where(capped, problem.upper - point.nu, 1.0)
         down = np.where(floored, point.nu - problem.lower, 1.0)
-        return problem.lam - point.G, problem.lam + point.G, up, down
+        lam = problem.lam - point.t
+        return lam - point.G, lam + point.G, up, down
 
     def mean_product(self, point: Point) -> float:
         """What should vanish."""
         rooms = self.rooms(point)
         factors = point.a, point.b, point.p, point.q
-        return float(sum(f @ room for f, room in zip(factors, rooms, strict=True))) / max(self.products, 1)
+        ends = point.e * point.t + point.o * (self.problem.lam / 2 - point.t)
+        return float(sum(f @ room for f, room in zip(factors, rooms, strict=True)) + ends) / max(self.products, 1)
 
     def length(self, point: Point, change: Point, share: float) -> float:
         """How far to go, at most one, for all that must stay positive to do so."""
@@ -280,13 +311,16 @@ class _Interior:
         pairs = [
             (point.a, change.a, self.inner),
             (point.b, change.b, self.inner),
-            (rooms[0], -dG, self.inner),
-            (rooms[1], dG, self.inner),
+            (rooms[0], -dG - change.t, self.inner),
+            (rooms[1], dG - change.t, self.inner),
             (point.p, change.p, self.above),
             (point.q, change.q, self.below),
             (rooms[2], -dnu, capped),
             (rooms[3], dnu, floored),
         ]
+        if self.problem.sigma:
+            t, end = np.array([point.t, point.e, point.o]), self.problem.lam / 2 - point.t
+            pairs.append((np.append(t, end), np.array([change.t, change.e, change.o, -change.t]), np.ones(4, bool)))
         fastest = max(float(np.max(-change / value, initial=0.0, where=on)) for value, change, on in pairs)
         return min(1.0, share / fastest) if fastest > 0 else 1.0
 
@@ -304,7 +338,7 @@ class _State:
         self.F = A.values(point.z)
         self.missing = problem.missing(point.nu, self.F)
         self.bent = bends(A.x, point.z[:, None])[:, 0]
-        self.balance = A.gathered(point.nu) - bends_transposed(A.x, point.G[:, None])[:, 0] - interior.t
+        self.balance = A.gathered(point.nu) - bends_transposed(A.x, point.G[:, None])[:, 0] - point.t * interior.s
         self.rooms = interior.rooms(point)
 
     def judged(self) -> Centred:
@@ -313,20 +347,23 @@ class _State:
         primal = problem.loss(self.F) + problem.penalty(self.interior.nodes, z)
         # In the problem's units values are about one.
         missed = float(np.abs(self.balance) @ (1 + np.abs(z - z.mean())))
-        distance = abs(primal - problem.dual(self.point.nu)) + missed
+        dual = problem.dual(self.point.nu) - problem.split_cost(self.point.t)
+        distance = abs(primal - dual) + missed
         distance = distance if np.isfinite(distance) else np.inf
         gap = distance / max(abs(primal), problem.negligible)
-        return Centred(z, self.point.G, self.point.nu, primal, missed, gap, distance)
+        return Centred(z, self.point.G, self.point.nu, self.point.t, primal, missed, gap, distance)
 
     def step(self) -> Point:
         """The point after Mehrotra's predictor and corrector."""
         interior, point = self.interior, self.point
         self._factorise()
-        ahead = self._solve((0.0, 0.0, 0.0, 0.0))
+        ahead = self._solve((0.0,) * 6)
         now = interior.mean_product(point)
         then = interior.mean_product(point.moved(ahead, interior.length(point, ahead, 1.0)))
         aim = now * (then / now) ** 3 if now > 0 else 0.0
-        pairs = (ahead.a * ahead.G, -ahead.b * ahead.G, ahead.p * ahead.nu, -ahead.q * ahead.nu)
+        G, nu, t = ahead.G, ahead.nu, ahead.t
+        arms = ahead.a * (G + t), -ahead.b * (G - t), ahead.p * nu, -ahead.q * nu
+        pairs = (*arms, -ahead.e * t, ahead.o * t)
         change = self._solve(tuple(aim + pair for pair in pairs))
         return point.moved(change, interior.length(point, change, SHARE))
 
@@ -334,9 +371,22 @@ class _State:
         interior, point, problem = self.interior, self.point, self.interior.problem
         a_room, b_room, up, down = self.rooms
         self.stiffness = 1 / (problem.compliance(point.nu) + point.p / up + point.q / down)
-        softness = np.where(interior.inner, point.a / a_room + point.b / b_room, 0.0)
-        bands = self._bands(*interior.A.gram(self.stiffness), softness)
+        self.softness = np.where(interior.inner, point.a / a_room + point.b / b_room, 0.0)
+        bands = self._bands(*interior.A.gram(self.stiffness), self.softness)
         self.factors, self.pivots, _ = dgbtrf(bands, WIDTH, WIDTH, overwrite_ab=1)
+        if problem.sigma:
+            self._border()
+
+    def _border(self) -> None:
+        """The column of t, and its solution."""
+        interior, point = self.interior, self.point
+        lean = np.where(interior.inner, point.a / self.rooms[0] - point.b / self.rooms[1], 0.0)
+        self.column = np.zeros(2 * len(point.z))
+        self.column[0::2], self.column[1::2] = interior.s, -interior.unit * lean
+        self.answer, _ = dgbtrs(self.factors, WIDTH, WIDTH, self.column, self.pivots)
+        lam, relief = interior.problem.lam, interior.problem.relief
+        own = self.softness.sum() + 4 * relief / lam + point.e / point.t + point.o / (lam / 2 - point.t)
+        self.pivot = own + self.column @ self.answer
 
     def _bands(self, diagonal: Array, off: Array, softness: Array) -> Array:
         """Unknowns z_k, G_k / unit_k in turn; column j holds entry (i, j) in row 2 WIDTH + i - j."""
@@ -360,11 +410,27 @@ class _State:
         rhs = np.zeros(2 * len(point.z))
         rhs[0::2] = A.gathered(self.stiffness * pull) + self.balance
         rhs[1::2] = np.where(inner, interior.unit * (aim[0] / a_room - aim[1] / b_room - self.bent), 0.0)
-        solved, _ = dgbtrs(self.factors, WIDTH, WIDTH, rhs, self.pivots)
+        solved, dt = self._bordered(rhs, aim)
         dz, dG = solved[0::2], np.where(inner, interior.unit * solved[1::2], 0.0)
         dnu = self.stiffness * (pull - A.values(dz))
-        da = np.where(inner, (aim[0] + point.a * dG) / a_room - point.a, 0.0)
-        db = np.where(inner, (aim[1] - point.b * dG) / b_room - point.b, 0.0)
+        da = np.where(inner, (aim[0] + point.a * (dG + dt)) / a_room - point.a, 0.0)
+        db = np.where(inner, (aim[1] - point.b * (dG - dt)) / b_room - point.b, 0.0)
         dp = np.where(above, (aim[2] + point.p * dnu) / up - point.p, 0.0)
         dq = np.where(below, (aim[3] - point.q * dnu) / down - point.q, 0.0)
-        return Point(dz, dG, dnu, da, db, dp, dq)
+        if not interior.problem.sigma:
+            return Point(dz, dG, dnu, da, db, dp, dq, 0.0, 0.0, 0.0)
+        de = float((aim[4] - point.e * dt) / point.t - point.e)
+        do = float((aim[5] + point.o * dt) / (interior.problem.lam / 2 - point.t) - point.o)
+        return Point(dz, dG, dnu, da, db, dp, dq, dt, de, do)
+
+    def _bordered(self, rhs: Array, aim: tuple[Array | float, ...]) -> tuple[Array, float]:
+        """The solution of the banded equations and, without a free skip, the change of t."""
+        solved, _ = dgbtrs(self.factors, WIDTH, WIDTH, rhs, self.pivots)
+        problem, point, inner = self.interior.problem, self.point, self.interior.inner
+        if not problem.sigma:
+            return solved, 0.0
+        bends = np.where(inner, aim[0] / self.rooms[0] + aim[1] / self.rooms[1], 0.0)
+        ends = 4 * problem.relief * point.t / problem.lam - aim[4] / point.t + aim[5] / (problem.lam / 2 - point.t)
+        wanted = float(bends.sum() + ends - self.interior.s @ point.z)
+        dt = float((self.column @ solved - wanted) / self.pivot)
+        return solved - dt * self.answer, dt

@@ -6,7 +6,8 @@ the sum of nu, `lam` weight decay.
     sum_i nu_i . F_i  =  a . c  -  G_n . b  +  sum over neurons of (output . g at the knot)
 
 for a function with the constant c and, with a skip, the slope b; so L(F) + lam |neurons| is at least D(nu) if
-|g| <= lam, less what a and G_n leave. A penalised slope takes G_n^2 / (2 lam) from that. Between the points g is affine: its maximum is at a point (theory F.2).
+|g| <= lam, less what a and G_n leave. A penalised slope takes G_n^2 / (2 lam) from that. Between the points g is
+affine: its maximum is at a point (theory F.2).
 
 Sums run in extended precision where the platform has it; every bound holds with whatever precision there is.
 """

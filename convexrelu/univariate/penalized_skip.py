@@ -2,8 +2,8 @@
 
 Letters: `A` the skip, `S` the sum of the two outer slopes, `TV` the total variation of the derivative.
 
-Neurons of least norm for f - A x cost max(TV, |S - 2 A|) (theory D.2), the skip A^2 / 2: the best A has the sign of S and
-makes up for half of |S| - TV, up to two.
+Neurons of least norm for f - A x cost max(TV, |S - 2 A|) (theory D.2), the skip A^2 / 2: the best A has the sign of S
+and makes up for half of |S| - TV, up to two.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ slope may change beyond the data (theory D.2). So the optimum is that of
     L + lam ((1 - theta / 2) TV + (theta / 2) sigma S)        for one theta in [0, 1], sigma = sign S:
 
 theta = 0 if that gives TV >= |S|, theta = 1 if that gives TV <= |S|, otherwise the root of |S| - TV, which falls with
-theta. The term in S is linear: a tilt of trend filtering.
+theta. The term in S is linear: a tilt of trend filtering. (For other losses than the squared one theta is a variable of
+the training itself: theirs may have no optimum at a tilt too large.)
 
 A penalised skip A takes 2 A from S and costs lam A^2 / 2, so its best size is theta: the root is that of
 |S| - 2 theta - TV.
@@ -16,9 +17,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
 from scipy.optimize import brentq
 
 from convexrelu.arrays import Array
@@ -51,39 +51,48 @@ class Trained:
     def blended(self, other: Trained, share: float) -> Trained:
         """(1 - share) times this plus share times the other."""
         spline = self.spline.blended(other.spline, share)
-        if self.nu is not None and other.nu is not None:
-            return Trained(spline, None, self.rounds, self.nu + share * (other.nu - self.nu))
         assert self.correction is not None and other.correction is not None
         return Trained(spline, self.correction.blended(other.correction, share), self.rounds)
 
 
 def train(data: Samples, loss: Loss, lam: float, skip: str, tol: float, rounds: int) -> Trained:
     """The spline that is best for samples at two points of positive weight at least, up to tol."""
-    trainer = _trainer(data, loss, lam, tol, rounds)
-    trained = trainer(0.0, 1.0)
+    relief = float(skip == "penalized")
+    if isinstance(loss, SquaredLoss):
+        plain = TrendProblem(*data.merged(), lam)
+        trained = _trend(plain, tol, rounds)
+    else:
+        trained = _boxed(data, loss, lam, tol, rounds)
     S, variation = _slopes_and_variation(trained.spline)
     if skip == "free" or abs(S) <= variation:
         return trained
-    return _tilted(trainer, math.copysign(1.0, S), relief=2.0 * (skip == "penalized"))
-
-
-def _trainer(
-    data: Samples, loss: Loss, lam: float, tol: float, rounds: int
-) -> Callable[[float, float], Trained]:
-    """What trains with the weight decay split between curvature and a tilt of sign sigma, by theta and sigma."""
+    sigma = math.copysign(1.0, S)
     if isinstance(loss, SquaredLoss):
-        plain = TrendProblem(*data.merged(), lam)
-        return lambda theta, sigma: _trend(plain.tilted(theta, sigma), tol, rounds)
+        return _tilted(lambda theta: _trend(plain.tilted(theta, sigma), tol, rounds), sigma, 2 * relief)
+    return _split(trained, _boxed(data, loss, lam, tol, rounds, sigma, relief), sigma, relief)
+
+
+def _split(free: Trained, split: Trained, sigma: float, relief: float) -> Trained:
+    """The optimum without a free skip: that of the split weight decay, with what it leaves open."""
+    S, variation = _slopes_and_variation(split.spline)
+    extra = sigma * S - 2 * relief - variation
+    if extra > 0:
+        return _with_outer_knot(split, sigma * extra / 2)
+    if -sigma * S <= variation:
+        return split
+    # Both are optimal with a free skip, and S changes sign between them.
+    share = _slopes_and_variation(free.spline)[0]
+    return replace(split, spline=free.spline.blended(split.spline, share / (share - S)))
+
+
+def _boxed(
+    data: Samples, loss: Loss, lam: float, tol: float, rounds: int, sigma: float = 0.0, relief: float = 0.0
+) -> Trained:
     assert isinstance(loss, PiecewiseLoss | LogisticLoss)
     heavy = data.weight > 0
-    x, y, weight = data.x[heavy], data.Y[heavy, 0], data.weight[heavy]
-
-    def boxed(theta: float, sigma: float) -> Trained:
-        tilt = lam * theta / 2 * sigma
-        fit = train_boxed(x, y, weight, loss, lam * (1 - theta / 2), tilt, tol, rounds)
-        return Trained(Spline.through(x[fit.nodes], fit.z[:, None]), None, fit.rounds, fit.nu[:, None])
-
-    return boxed
+    x = data.x[heavy]
+    fit = train_boxed(x, data.Y[heavy, 0], data.weight[heavy], loss, lam, tol, rounds, sigma, relief)
+    return Trained(Spline.through(x[fit.nodes], fit.z[:, None]), None, fit.rounds, fit.nu[:, None])
 
 
 def _trend(problem: TrendProblem, tol: float, rounds: int) -> Trained:
@@ -99,12 +108,12 @@ def _slopes_and_variation(spline: Spline) -> tuple[float, float]:
     return float(spline.slopes[0, 0] + spline.slopes[-1, 0]), spline.total_variation
 
 
-def _tilted(trainer: Callable[[float, float], Trained], sigma: float, relief: float) -> Trained:
+def _tilted(trainer: Callable[[float], Trained], sigma: float, relief: float) -> Trained:
     """The optimum without a free skip where |S| > TV with one; `relief` theta is what a penalised one takes from S."""
     trained: dict[float, tuple[Trained, float]] = {}
 
     def excess(theta: float) -> float:
-        found = trainer(theta, sigma)
+        found = trainer(theta)
         S, variation = _slopes_and_variation(found.spline)
         trained[theta] = found, sigma * S - relief * theta - variation
         return trained[theta][1]
