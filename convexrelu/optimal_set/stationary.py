@@ -272,11 +272,11 @@ class Stationary:
         return replace(self, faces=faces, signs=self.signs[kept], active=self.active[kept], z=z)
 
 
-def _solve_scaled(J: Array, rhs: Array) -> Array:
+def _solve_scaled(J: Array, rhs: Array, cutoff: float = 1e-13) -> Array:
     """The shortest solution of a symmetric system, rows and columns scaled to one size first."""
     scale = np.ones(len(J))
     for _ in range(3):
         size = np.sqrt(np.abs(J * scale * scale[:, None]).max(axis=1, initial=0.0))
         scale = scale / np.where(size > 0, size, 1.0)
     scaled = J * scale * scale[:, None]
-    return np.asarray(scipy.linalg.lstsq(scaled, scale[:, None] * rhs, cond=1e-13)[0] * scale[:, None])
+    return np.asarray(scipy.linalg.lstsq(scaled, scale[:, None] * rhs, cond=cutoff)[0] * scale[:, None])
