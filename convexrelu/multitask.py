@@ -1,9 +1,6 @@
-"""Several tasks that share their neurons: the `JointMethod` of pattern generation, and as few tasks as matter.
+"""Several tasks that share their neurons: the `JointMethod` of pattern generation.
 
-Letters: `Y` (n, T) targets, `R` (T, r) orthonormal, `U`, `V` neurons and output weights, `N` (n, T) dual variable.
-
-The squared loss and interpolation do not change when the tasks are rotated, nor does the penalty: with Y = (Y R) R^T
-the problem of the r = rank(Y) tasks Y R has the same optimum, and V R^T are the output weights (theory C.2).
+Letters: `Y` (n, T) targets, `R` (T, r) orthonormal (`task_basis`), `U`, `V` neurons and output weights, `N` (n, T) dual variable.
 
 Interpolation is solved by the method of multipliers: with the dual variable N of a round, the next one is the penalised
 problem of weight decay mu with targets Y + mu N, whose residual over mu is the next dual variable.
@@ -18,9 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from convexrelu.arrays import EPS, Array, row_norms
+from convexrelu.arrays import Array, row_norms
 from convexrelu.errors import UnsupportedError
-from convexrelu.losses import DataLoss, ExactFit, SquaredLoss
+from convexrelu.losses import DataLoss, SquaredLoss
 from convexrelu.monitor import Monitor
 from convexrelu.native.joint import JointIterate, JointProblem
 from convexrelu.native.joint_generation import JointGenerated
@@ -29,6 +26,7 @@ from convexrelu.network import Network
 from convexrelu.pricing.dual_norm import best_neuron
 from convexrelu.problem import TrainingProblem
 from convexrelu.result import Solution
+from convexrelu.task_basis import task_basis
 
 # Share of the tolerance that the solver may leave (the proof takes half of it); below the finest rounding shows.
 SHARE, FINEST = 0.2, 1e-9
@@ -43,16 +41,6 @@ CLOSE = 1e-8
 def takes_jointly(problem: TrainingProblem) -> bool:
     """Whether this is a problem of several tasks that the native solver takes: a smooth loss, or interpolation."""
     return problem.Y.shape[1] > 1 and (problem.loss.is_smooth or problem.is_interpolation)
-
-
-def task_basis(problem: TrainingProblem) -> Array:
-    """Orthonormal R (T, r) with Y = Y R R^T up to rounding; the identity where the loss does not allow fewer tasks."""
-    T = problem.Y.shape[1]
-    if not isinstance(problem.loss, SquaredLoss | ExactFit):
-        return np.eye(T)
-    singular, right = np.linalg.svd(problem.Y, full_matrices=False)[1:]
-    rank = max(int(np.sum(singular > max(problem.Y.shape) * EPS * singular.max())), 1)
-    return np.eye(T) if rank == T else np.asarray(right[:rank].T)
 
 
 class JointMethod:

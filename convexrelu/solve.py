@@ -9,8 +9,9 @@ from typing import Any
 from convexrelu.arrays import Array
 from convexrelu.backends import Backend, get_backend
 from convexrelu.certificate import Certificate, certificate
-from convexrelu.errors import InvalidInputError, TooManyPatternsError
-from convexrelu.generation import ConicMethod, Generated, Method, NativeMethod, ProximalMethod, generate
+from convexrelu.errors import InvalidInputError, TooManyPatternsError, UnsupportedError
+from convexrelu.generation import PROOF_SHARE, ConicMethod, Generated, Method, NativeMethod, ProximalMethod, generate
+from convexrelu.joint_program import JointProgram
 from convexrelu.monitor import Monitor, State
 from convexrelu.multitask import JointMethod, takes_jointly
 from convexrelu.native.bridge import is_native, is_proximal
@@ -18,7 +19,7 @@ from convexrelu.network import Network
 from convexrelu.patterns.enumeration import enumerate_arrangement
 from convexrelu.patterns.patterns import Patterns
 from convexrelu.patterns.sampling import sample_arrangement
-from convexrelu.pricing.dual_norm import dual_norm_over_patterns
+from convexrelu.pricing.dual_norm import DualNorm, best_neuron, dual_norm, dual_norm_over_patterns
 from convexrelu.problem import TrainingProblem
 from convexrelu.program import Program
 from convexrelu.recovery import network_of
@@ -179,14 +180,20 @@ def _methods(
 def generated_result(problem: TrainingProblem, found: Generated, tol: float, monitor: Monitor) -> Result:
     """The result of a generation, certified."""
     network = network_of(problem, found.solution, tol)
-    if problem.Y.shape[1] > 1:
-        network = narrowed(problem, network, problem.objective(network) * (1 + 0.01 * tol))
+    network = _narrowed(problem, network, tol)
     proof = certificate(problem, network, found.nu, found.norm)
     status = judge(proof, tol, monitor)
     if status is Status.FAILED and found.converged:
         status = Status.UNPROVEN
     monitor.lap("certificate")
     return Result(network, proof, status, found.solution, problem, None, monitor.laps, monitor.effort)
+
+
+def _narrowed(problem: TrainingProblem, network: Network, tol: float) -> Network:
+    """Of several tasks, the network with no more neurons than they need; pruning by size leaves dependent ones."""
+    if problem.Y.shape[1] == 1:
+        return network
+    return narrowed(problem, network, problem.objective(network) * (1 + 0.01 * tol))
 
 
 def _solved_over(
@@ -199,7 +206,7 @@ def _solved_over(
     options: Mapping[str, Any] | None,
 ) -> Result:
     """Solve the program over given patterns."""
-    program = Program(problem, patterns)
+    program = _program(problem, patterns, monitor)
     monitor.lap("program")
     # Solvers' tolerances are relative to the loss at zero; an optimum far below that needs the tighter one. What stops
     # a solver short of either is mostly rounding, which other units may avoid: measured on ECOS.
@@ -208,31 +215,61 @@ def _solved_over(
         solution = program.solve(solver, asked, options, verbose, monitor.seconds_left, unit)
         monitor.lap("backend")
         network = network_of(problem, solution, tol)
+        network = _narrowed(problem, network, tol)
         attempts.append((_certified(problem, patterns, network, solution, tol), network, solution))
         monitor.lap("certificate")
         if attempts[-1][0].gap <= tol or monitor.should_stop():
             break
     proof, network, solution = min(attempts, key=lambda attempt: attempt[0].gap)
-    return Result(network, proof, judge(proof, tol, monitor), solution, problem, patterns, monitor.laps)
+    status = judge(proof, tol, monitor)
+    return Result(network, proof, status, solution, problem, patterns, monitor.laps, monitor.effort)
+
+
+def _program(problem: TrainingProblem, patterns: Patterns, monitor: Monitor) -> Program:
+    """The program of one task, or the exact one of several."""
+    if problem.Y.shape[1] == 1:
+        return Program(problem, patterns)
+    if not patterns.complete:
+        raise UnsupportedError(
+            f"`patterns` are {len(patterns)} of {problem}, not all: a program of several tasks is proven over all "
+            "patterns only. Write patterns='enumerate' or 'generate'."
+        )
+    program = JointProgram(problem, patterns)
+    monitor.count("cones", len(program.cones))
+    return program
 
 
 def _certified(
     problem: TrainingProblem, patterns: Patterns, network: Network, solution: Solution, tol: float
 ) -> Certificate:
     """The certificate over patterns from the dual variable of the program or, where that is poor, of the network."""
-    proof = _certify_over(problem, patterns, network, solution.dual, solution.penalized)
+    proof = _certify_over(problem, patterns, network, solution.dual, tol, solution.penalized)
     if proof.gap <= tol:
         return proof
     # The network's own residual is the better one above the largest weight decay that needs neurons, for instance.
     residual = -problem.loss.gradient(network(problem.X), problem.Y, problem.sample_weight)
-    return min(proof, _certify_over(problem, patterns, network, residual), key=lambda c: c.gap)
+    return min(proof, _certify_over(problem, patterns, network, residual, tol), key=lambda c: c.gap)
 
 
 def _certify_over(
-    problem: TrainingProblem, patterns: Patterns, network: Network, dual: Array, penalized: Array | None = None
+    problem: TrainingProblem,
+    patterns: Patterns,
+    network: Network,
+    dual: Array,
+    tol: float,
+    penalized: Array | None = None,
 ) -> Certificate:
     nu = problem.feasible_direction(dual, penalized)
-    return certificate(problem, network, nu, dual_norm_over_patterns(problem.arrangement, patterns, nu))
+    if problem.Y.shape[1] == 1:
+        return certificate(problem, network, nu, dual_norm_over_patterns(problem.arrangement, patterns, nu))
+    return certificate(problem, network, nu, _joint_norm(problem, network, nu, tol))
+
+
+def _joint_norm(problem: TrainingProblem, network: Network, nu: Array, tol: float) -> DualNorm:
+    """The dual norm of several tasks over all neurons; no pattern needs to be known for that."""
+    starts = problem.arrangement.from_weights(network.hidden, network.hidden_bias)
+    best = max(best_neuron(problem.arrangement, nu, starts)[0], problem.penalty)
+    return dual_norm(problem.arrangement, nu, target=best * (1 + PROOF_SHARE * tol), starts=starts)
 
 
 def check_arguments(
