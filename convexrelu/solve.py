@@ -23,6 +23,7 @@ from convexrelu.pricing.dual_norm import DualNorm, best_neuron, dual_norm, dual_
 from convexrelu.problem import TrainingProblem
 from convexrelu.program import Program
 from convexrelu.recovery import network_of
+from convexrelu.refit import refitted_solution
 from convexrelu.result import Result, Solution, Status
 from convexrelu.validation import check_count, check_number
 from convexrelu.width import narrowed
@@ -214,6 +215,8 @@ def _solved_over(
     for asked, unit in ((accuracy, 1.0), (1e-12, 1.0), (accuracy, 100.0)):
         solution = program.solve(solver, asked, options, verbose, monitor.seconds_left, unit)
         monitor.lap("backend")
+        if problem.Y.shape[1] > 1:
+            solution = refitted_solution(problem, solution, 0.01 * tol)
         network = network_of(problem, solution, tol)
         network = _narrowed(problem, network, tol)
         attempts.append((_certified(problem, patterns, network, solution, tol), network, solution))

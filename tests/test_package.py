@@ -27,7 +27,7 @@ LAYERS = (
     ("univariate",),
     ("native",),
     ("backends",),
-    ("program", "joint_program", "recovery"),
+    ("program", "joint_program", "recovery", "refit"),
     ("optimal_set",),
     ("sensitivity",),
     ("generation", "multitask"),
