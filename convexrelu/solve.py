@@ -10,10 +10,10 @@ from convexrelu.arrays import Array
 from convexrelu.backends import Backend, get_backend
 from convexrelu.certificate import Certificate, certificate
 from convexrelu.errors import InvalidInputError, TooManyPatternsError, UnsupportedError
-from convexrelu.generation import PROOF_SHARE, ConicMethod, Generated, Method, NativeMethod, ProximalMethod, generate
+from convexrelu.generation import PROOF_SHARE, ConicMethod, Generated, Method, NativeMethod, NativeProximalMethod, generate
 from convexrelu.joint_program import JointProgram
 from convexrelu.monitor import Monitor, State
-from convexrelu.multitask import JointMethod, takes_jointly
+from convexrelu.multitask import JointMethod, JointProximalMethod, takes_jointly
 from convexrelu.native.bridge import is_native, is_proximal
 from convexrelu.network import Network
 from convexrelu.patterns.enumeration import enumerate_arrangement
@@ -167,12 +167,13 @@ def _methods(
         if options:
             raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
         # The programs of the other backends are those of one task.
-        yield JointMethod(problem, tol, seed, monitor, warm_start)
+        joint = JointMethod if problem.loss.is_smooth or problem.is_interpolation else JointProximalMethod
+        yield joint(problem, tol, seed, monitor, warm_start)
         return
     if backend == "native" and (is_native(problem) or is_proximal(problem)):
         if options:
             raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
-        method = ProximalMethod if is_proximal(problem) else NativeMethod
+        method = NativeProximalMethod if is_proximal(problem) else NativeMethod
         yield method(problem, tol, seed, monitor, warm_start)
     solver = get_backend("clarabel" if backend == "native" else backend)
     yield ConicMethod(problem, tol, seed, monitor, warm_start, solver, options)

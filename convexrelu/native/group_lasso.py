@@ -143,12 +143,20 @@ class _Point:
 
 def joint_lengths(problem: JointProblem, F: Array, Phi: Array, V: Array, excess: Array) -> Array:
     """Lengths (m,) at which neurons of unit output directions V, with |Phi_j N| = lam + excess_j, may join together."""
-    hessian = problem.loss.hessian(F)
+    hessian = _bent(problem, F)
     bent = np.einsum("jt,itr,jr->ji", V, hessian, V, optimize=True)
     lengths = excess / np.maximum((Phi**2 * bent).sum(axis=1), 1e-300)
     joint = (Phi * lengths[:, None]).T @ V
     curvature = float(np.einsum("it,itr,ir->", joint, hessian, joint))
     return np.asarray(lengths * ((lengths @ excess) / max(curvature, 1e-300)))
+
+
+def _bent(problem: JointProblem, F: Array) -> Array:
+    """The second derivative (n, T, T), where the loss is straight that of its curved part: it starts soon enough."""
+    hessian = np.array(problem.loss.hessian(F))
+    diagonal = np.einsum("itt->it", hessian)
+    diagonal += np.where(diagonal == 0, problem.loss.stiffness[:, None], 0.0)
+    return hessian
 
 
 def solve_positive(H: Array, rhs: Array) -> Array:
