@@ -14,7 +14,7 @@ import itertools
 import numpy as np
 from scipy.optimize import linprog
 
-from convexrelu.arrays import Array
+from convexrelu.arrays import Array, BoolArray
 
 # Entries and eigenvalues below this, relative to the largest, are zero.
 ZERO = 1e-13
@@ -42,7 +42,7 @@ def nonnegative_root(G: Array) -> Array:
 
 
 def _directions(G: Array, size: float) -> list[Array]:
-    """Non-negative vectors in the range of G, one or two for each set of indices among which all entries are positive."""
+    """Non-negative vectors in the range of G, at most two for each set of indices with positive entries only."""
     found = []
     k = len(G)
     L = _root(G, size)
@@ -67,7 +67,7 @@ def _null_space(rows: Array, size: float) -> Array:
     return np.asarray(right[rank:].T)
 
 
-def _cliques(adjacent: Array) -> list[list[int]]:
+def _cliques(adjacent: BoolArray) -> list[list[int]]:
     """Largest sets of indices whose entries are all positive."""
     k = len(adjacent)
     sets = [

@@ -31,7 +31,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-from convexrelu.arrays import Array, row_norms
+from convexrelu.arrays import Array, IntArray, row_norms
 from convexrelu.backends.conic import ConicSolution
 from convexrelu.completely_positive import nonnegative_root
 from convexrelu.errors import UnsupportedError
@@ -91,11 +91,12 @@ class JointProgram(Program):
         M = np.zeros((len(triangles), self._order, self._order))
         M[:, row, column] = M[:, column, row] = triangles / self._stretch
         size = np.einsum("cii->c", M)
-        neurons, outputs = [np.zeros((0, k))], [np.zeros((0, self._n_tasks))]
+        neurons: list[Array] = [np.zeros((0, k))]
+        outputs: list[Array] = [np.zeros((0, self._n_tasks))]
         for c in np.flatnonzero(size > EMPTY * size.max(initial=0.0)):
             B = nonnegative_root(M[c, :k, :k])
             # The least C with B C = V: at an optimum tr C^T C = tr W.
-            outputs.append(np.linalg.lstsq(B, M[c, :k, k:], rcond=1e-12)[0])
+            outputs.append(np.asarray(np.linalg.lstsq(B, M[c, :k, k:], rcond=1e-12)[0]))
             neurons.append(B.T @ self.cones.rays[c])
         return np.concatenate(neurons), np.concatenate(outputs)
 
@@ -120,7 +121,7 @@ class JointProgram(Program):
         return self._k + self._n_tasks
 
     @cached_property
-    def _triangle(self) -> tuple[Array, Array]:
+    def _triangle(self) -> tuple[IntArray, IntArray]:
         """Rows and columns of the upper triangle of M, column by column."""
         column, row = np.tril_indices(self._order)
         return row, column
@@ -139,7 +140,7 @@ class JointProgram(Program):
     @cached_property
     def _phi(self) -> Array:
         """Predictions (C, n, k) of the rays."""
-        return np.maximum(np.einsum("nk,cjk->cnj", self.problem.arrangement.Z, self.cones.rays), 0.0)
+        return np.asarray(np.maximum(np.einsum("nk,cjk->cnj", self.problem.arrangement.Z, self.cones.rays), 0.0))
 
     @cached_property
     def _widths(self) -> list[int]:

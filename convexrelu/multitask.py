@@ -1,6 +1,7 @@
 """Several tasks that share their neurons: the `JointMethod` of pattern generation.
 
-Letters: `Y` (n, T) targets, `R` (T, r) orthonormal (`task_basis`), `U`, `V` neurons and output weights, `N` (n, T) dual variable.
+Letters: `Y` (n, T) targets, `R` (T, r) orthonormal (`task_basis`), `U`, `V` neurons and output weights, `N` (n, T) dual
+variable.
 
 Interpolation is solved by the method of multipliers: with the dual variable N of a round, the next one is the penalised
 problem of weight decay mu with targets Y + mu N, whose residual over mu is the next dual variable.

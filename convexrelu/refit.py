@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from convexrelu.arrays import Array, row_norms
+from convexrelu.arrays import Array, IntArray, row_norms
 from convexrelu.linear_fit import fit_by_cones
 from convexrelu.losses import DataLoss
 from convexrelu.problem import TrainingProblem
@@ -65,7 +65,7 @@ def _refitted(problem: TrainingProblem, solution: Solution, share: float) -> Sol
     return replace(solution, neurons=U * outer, outputs=outputs, free=free, penalized=penalized)
 
 
-def _distinct(U: Array) -> Array:
+def _distinct(U: Array) -> IntArray:
     """The first of each group of nearly parallel neurons."""
     unit = U / row_norms(U)[:, None]
     apart = row_norms((unit[:, None, :] - unit[None, :, :]).reshape(-1, unit.shape[1])).reshape(len(unit), -1)

@@ -10,7 +10,15 @@ from convexrelu.arrays import Array
 from convexrelu.backends import Backend, get_backend
 from convexrelu.certificate import Certificate, certificate
 from convexrelu.errors import InvalidInputError, TooManyPatternsError, UnsupportedError
-from convexrelu.generation import PROOF_SHARE, ConicMethod, Generated, Method, NativeMethod, NativeProximalMethod, generate
+from convexrelu.generation import (
+    PROOF_SHARE,
+    ConicMethod,
+    Generated,
+    Method,
+    NativeMethod,
+    NativeProximalMethod,
+    generate,
+)
 from convexrelu.joint_program import JointProgram
 from convexrelu.monitor import Monitor, State
 from convexrelu.multitask import JointMethod, JointProximalMethod, takes_jointly
@@ -55,7 +63,7 @@ def solve(
     patterns : {"generate", "enumerate"}, int or Patterns
         The activation patterns of the convex program: those its dual variable asks for (the default: the global
         optimum without listing all patterns, unless there are no more than 400), all of them, that many sampled ones,
-        or given ones.
+        or given ones. Several tasks: "generate", or "enumerate" up to rank four (hidden biases count as one).
     backend : str, default "native"
         Who solves the programs: the package's own solver, one of `available_backends`, or any solver installed in
         cvxpy by its name. Programs that "native" does not take (given patterns, interpolation) go to "clarabel".
@@ -99,7 +107,8 @@ def solve(
     Notes
     -----
     Ctrl-C ends pattern generation with the best network so far. With given patterns the certificate is global when
-    they are complete; a program over p patterns of rank r has 2 p (r + 1) + n variables.
+    they are complete; a program over p patterns of rank r has 2 p (r + 1) + n variables. The exact program of T tasks
+    has a semidefinite matrix of order r + T for each simplicial cone (`effort["cones"]`): one to four for each pattern.
 
     References
     ----------
@@ -166,7 +175,6 @@ def _methods(
     if backend == "native" and takes_jointly(problem):
         if options:
             raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
-        # The programs of the other backends are those of one task.
         joint = JointMethod if problem.loss.is_smooth or problem.is_interpolation else JointProximalMethod
         yield joint(problem, tol, seed, monitor, warm_start)
         return
@@ -175,6 +183,12 @@ def _methods(
             raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
         method = NativeProximalMethod if is_proximal(problem) else NativeMethod
         yield method(problem, tol, seed, monitor, warm_start)
+    if problem.Y.shape[1] > 1:
+        what = f"the loss {problem.loss.name!r}" if backend == "native" else f"backend={backend!r}"
+        raise UnsupportedError(
+            f"`Y` has {problem.Y.shape[1]} tasks, and patterns='generate' takes one with {what}. Write "
+            "patterns='enumerate', for data of rank at most four, or backend='native' and one of the package's losses."
+        )
     solver = get_backend("clarabel" if backend == "native" else backend)
     yield ConicMethod(problem, tol, seed, monitor, warm_start, solver, options)
 

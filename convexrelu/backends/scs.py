@@ -109,9 +109,11 @@ def _settings(program: ConicProgram, tol: float, verbose: bool, time_limit: floa
 
 
 def _iteration_budget(program: ConicProgram) -> int:
-    # About 1e9 multiply-adds, a few seconds: the work of an iteration is a few passes over the entries.
+    # About 1e9 multiply-adds, a few seconds: the work of an iteration is a few passes over the entries, and the
+    # eigenvectors of every matrix.
     work = program.A.nnz + program.n_variables + program.n_rows
-    return int(np.clip(1_000_000_000 // work, 10_000, 1_000_000))
+    matrices = sum(25 * m**3 for m in program.semidefinite)
+    return int(np.clip(1_000_000_000 // (work + matrices), 3_000 if matrices else 10_000, 1_000_000))
 
 
 def _solution(native: dict[str, Any], order: NDArray[np.intp]) -> ConicSolution:

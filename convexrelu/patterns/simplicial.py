@@ -63,10 +63,12 @@ def simplicial_cones(Z: Array, patterns: Patterns) -> SimplicialCones:
 def extreme_rays(K: Array) -> Array:
     """Unit vectors (m, k) along the extreme rays of the pointed cone {u : K u >= 0}, K with unit rows."""
     k = K.shape[1]
+    if k == 1:
+        return np.sign(K[:1])
     subsets = np.array(list(itertools.combinations(range(len(K)), k - 1)), dtype=np.intp).reshape(-1, k - 1)
     _, singular, right = np.linalg.svd(np.concatenate([K[subsets], np.zeros((len(subsets), 1, k))], axis=1))
     # A subset determines a line where it has full rank; the padding adds a singular value zero.
-    lines = right[singular[:, k - 2] > ON_FACET, -1] if k > 1 else right[:, -1]
+    lines = right[singular[:, k - 2] > ON_FACET, -1]
     candidates = np.concatenate([lines, -lines])
     inside = candidates[(candidates @ K.T >= -ON_FACET).all(axis=1)]
     return inside[_distinct(inside)]
