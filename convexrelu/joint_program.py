@@ -65,15 +65,14 @@ class JointProgram(Program):
         problem = self.problem
         kept = np.flatnonzero(~redundant(problem, self.patterns.active))
         cones = simplicial_cones(problem.arrangement.Z, self.patterns.take(kept))
-        k = problem.arrangement.Z.shape[1]
-        costs = problem.arrangement.cost(cones.rays.reshape(-1, k)).reshape(-1, k, 1)
+        costs = np.linalg.norm(cones.rays[:, :, : problem.arrangement.n_penalized], axis=2, keepdims=True)
         return SimplicialCones(cones.rays / costs, kept[cones.pattern])
 
     def recover(self, raw: ConicSolution) -> Solution:
         """Neurons, linear part and dual variable of a backend's answer, in all tasks."""
         problem, R, T = self.problem, self._tasks, self._n_tasks
         blocks, _, free, penalized, _, _ = np.split(raw.x, np.cumsum(self._widths)[:-1])
-        U, V = self._neurons(blocks.reshape(len(self.cones), -1))
+        U, V = self._neurons(blocks.reshape(len(self.cones), len(self._stretch)))
         outer = row_norms(V)[:, None]
         n = len(problem.X)
         return Solution(

@@ -47,17 +47,17 @@ def simplicial_cones(Z: Array, patterns: Patterns) -> SimplicialCones:
     A cone with F facets costs C(F, k - 1) null vectors; in general position there are F = 2 k - 2 facets on average.
     Flat cones have no simplicial ones.
     """
-    units = equilibration(Z)
+    units, k = equilibration(Z), Z.shape[1]
     found: list[Array] = []
     pattern: list[int] = []
     for i in range(len(patterns)):
         K = patterns.cone(Z * units, i)
         rays = extreme_rays(K / row_norms(K)[:, None])
         on_facet = np.abs(rays @ (K / row_norms(K)[:, None]).T) <= ON_FACET
-        for simplex in _fan(rays, on_facet, tuple(range(len(rays))), Z.shape[1]):
+        for simplex in _fan(rays, on_facet, tuple(range(len(rays))), k):
             found.append(rays[list(simplex)] * units)
             pattern.append(i)
-    return SimplicialCones(np.array(found).reshape(-1, Z.shape[1], Z.shape[1]), np.array(pattern, dtype=np.intp))
+    return SimplicialCones(np.array(found).reshape(len(found), k, k), np.array(pattern, dtype=np.intp))
 
 
 def extreme_rays(K: Array) -> Array:
