@@ -153,7 +153,7 @@ def test_large_weight_decay_needs_no_neurons():
 
 def test_what_several_tasks_do_not_have_is_refused():
     problem = cr.TrainingProblem(*random_data(6, 2, 2), 0.1)
-    with pytest.raises(UnsupportedError, match="backend='clarabel'.*patterns='enumerate'.*backend='native'"):
+    with pytest.raises(UnsupportedError, match=r"backend='clarabel'.*patterns='enumerate'.*backend='native'"):
         cr.solve(problem, backend="clarabel")
     with pytest.raises(InvalidInputError, match="options"):
         cr.solve(problem, options={"max_iter": 3})
