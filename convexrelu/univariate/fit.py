@@ -171,6 +171,6 @@ def _dual(data: Samples, loss: Loss, trained: Trained) -> Array:
         nu[data.weight > 0] = trained.nu
         return nu
     assert trained.correction is not None
-    F, correction = trained.spline(data.x), trained.correction(data.x)
+    F, correction = trained.spline(data.x), trained.correction(data.x).astype(np.longdouble)
     nu = -loss.gradient(F, data.Y, data.weight) - data.weight[:, None] * correction
     return np.where(data.weight[:, None] > 0, nu, 0.0)
