@@ -241,7 +241,12 @@ class OptimalSet:
         )
 
     def center(self) -> Network:
-        """A network in the relative interior: every direction that some optimal network uses has a neuron."""
+        """The canonical network: of all optimal ones that with the largest product of its neurons' weights.
+
+        It is the analytic centre of the set: every direction that some optimal network uses has a neuron, and neither
+        the seed, the order of the samples nor splitting one into two of half the weight changes it. With a free bias
+        that is not determined, or a skip connection, the rule determines the weights of the directions, not those.
+        """
         return self.network(self.polytope.center)
 
     def vertices(self) -> Iterator[Network]:
