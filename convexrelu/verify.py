@@ -26,6 +26,7 @@ from convexrelu.pricing.dual_norm import best_neuron
 from convexrelu.problem import TrainingProblem
 from convexrelu.solve import check_arguments, solve
 from convexrelu.stationarity import Stationarity, directional_residual, stationarity
+from convexrelu.subgradient import subgradient
 from convexrelu.verification import MissingNeuron, Verdict, Verification
 
 # A stationary network has a directional residual below this: gradient descent that has converged leaves 1e-6 to 1e-2.
@@ -187,34 +188,30 @@ def objective_parts(problem: TrainingProblem, network: Network) -> dict[str, flo
 
 
 def missing_neuron(problem: TrainingProblem, network: Network) -> MissingNeuron | None:
-    """The neuron that a search finds to correlate best with the residual, if it lowers the objective; one task only.
+    """The neuron that a search finds to correlate best with the residual, if it lowers the objective.
 
     For the squared loss the gain is (tau - lam)^2 / (2 |phi|^2) with tau its correlation and phi its activations
     (theory B.7).
     """
-    if problem.Y.shape[1] > 1:
-        return None
-    gradient = problem.loss.gradient(network(problem.X), problem.Y, problem.sample_weight)
-    nu = problem.feasible_direction(-gradient)
+    nu = problem.feasible_direction(-subgradient(problem, network))
     arrangement = problem.arrangement
     correlation, unit = best_neuron(arrangement, nu, largest_neurons(problem, network))
     if correlation <= problem.weight_decay:
         return None
     W, b = arrangement.to_weights(unit[None])
-    sign = np.sign(float(nu[:, 0] @ np.maximum(arrangement.Z @ unit, 0.0)))
+    pull = np.maximum(arrangement.Z @ unit, 0.0) @ nu
+    direction = pull / np.linalg.norm(pull)
     base = problem.objective(network)
 
     def grown(length: float) -> Network:
         root = np.sqrt(length)
-        return _joined(network, W * root, b * root, np.array([[sign * root]]))
+        return _joined(network, W * root, b * root, root * direction[None])
 
     length, objective = _best_length(lambda s: problem.objective(grown(s)), base)
     if not objective < base:
         return None
     root = float(np.sqrt(length))
-    return MissingNeuron(
-        W[0] * root, float(b[0]) * root, np.array([sign * root]), correlation, objective, base - objective
-    )
+    return MissingNeuron(W[0] * root, float(b[0]) * root, root * direction, correlation, objective, base - objective)
 
 
 def _joined(network: Network, W: Array, b: Array, v: Array) -> Network:
@@ -254,7 +251,7 @@ def _verdict(
     gained = sum(step.gain for step in local) / max(abs(certificate.objective), certificate.negligible)
     if state.directional <= STATIONARY and gained <= max(tol, LOCAL_SHARE * attained):
         return Verdict.STATIONARY
-    # A network that is nearly as good as a stationary one, where its repairs end, is next to it.
+    # A network that is nearly as good as a stationary one, where its repairs and further training end, is next to it.
     near = gained <= LOCAL_SHARE * attained and directional_residual(problem, local[-1].network) <= STATIONARY
     return Verdict.STATIONARY if near else Verdict.NOT_CONVERGED
 

@@ -34,6 +34,7 @@ LAYERS = (
     ("solve",),
     ("events",),
     ("path",),
+    ("subgradient", "own_patterns", "descent"),
     ("certify", "improvements", "stationarity"),
     ("verification",),
     ("verify",),
