@@ -15,20 +15,27 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.optimize import nnls
 
 from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
-from convexrelu.losses import DataLoss
+from convexrelu.losses import DataLoss, SquaredLoss
 from convexrelu.native.group_lasso import solve_group_lasso
-from convexrelu.native.joint import JointProblem
+from convexrelu.native.joint import JointProblem, refit
 from convexrelu.network import Network
 from convexrelu.pricing.dual_norm import project
 from convexrelu.problem import TrainingProblem
 
 # Rounds at most, directions that may join in one, and turns between neuron and output direction.
-ROUNDS, MOST_NEW, TURNS = 40, 40, 6
+ROUNDS, MOST_NEW, TURNS = 60, 40, 6
+# Of the squared targets: what the term e^2 |w|_1^2 may add, by its square root (see `_lasso`).
+SMALL_TERM = 1e-5
+# Facets that a gradient is moved off for the bound that says which cones are worth a least squares problem.
+FACETS = 6
+# The violation that the first round expects, relative to the weight decay.
+FIRST = 1.0
 
 
-def resolved(problem: TrainingProblem, network: Network, tol: float) -> Network:
+def resolved(problem: TrainingProblem, network: Network, tol: float, others: BoolArray | None = None) -> Network:
     """The best network found whose neurons have the patterns of the given one's; smooth losses only.
 
     Parameters
@@ -38,6 +45,8 @@ def resolved(problem: TrainingProblem, network: Network, tol: float) -> Network:
         Its neurons without effect are left out.
     tol : float
         By how much, relative to the weight decay, a missing direction may exceed it.
+    others : bool (P, n), optional
+        Further patterns; with all there are, the network is globally optimal for one task.
 
     Returns
     -------
@@ -49,11 +58,13 @@ def resolved(problem: TrainingProblem, network: Network, tol: float) -> Network:
     A round costs a product of the (P, n) patterns and the (n, k) data, at most `MOST_NEW` non-negative least squares
     problems of n rows, and a group lasso of the directions at hand.
     """
-    point = _Point.at(problem, network)
+    point, violation = _Point.at(problem, network, others), FIRST
     for _ in range(ROUNDS):
-        point = point.weighted(0.1 * tol).merged()
-        point, missing = point.joined(tol)
-        if not missing:
+        # Output weights much more accurate than the directions are missing would be work for nothing.
+        accuracy = max(0.1 * violation, 0.1 * tol)
+        point = point.weighted(accuracy).merged()
+        point, violation = point.joined(tol)
+        if violation <= tol and accuracy <= 0.1 * tol:
             break
     return point.weighted(0.1 * tol).network()
 
@@ -71,7 +82,7 @@ class _Point:
     beta: Array
 
     @classmethod
-    def at(cls, problem: TrainingProblem, network: Network) -> _Point:
+    def at(cls, problem: TrainingProblem, network: Network, others: BoolArray | None) -> _Point:
         arrangement, linear = problem.arrangement, problem.linear
         loss = DataLoss(problem.loss, problem.Y, problem.sample_weight)
         joint = JointProblem(
@@ -81,9 +92,12 @@ class _Point:
         cost = arrangement.cost(U)
         some = (cost > 0) & network.output.any(axis=1)
         U, W = U[some] / cost[some, None], network.output[some] * cost[some, None]
-        D, owner = np.unique(U @ arrangement.Z.T > 0, axis=0, return_inverse=True)
+        own = U @ arrangement.Z.T > 0
+        packed = np.packbits(own if others is None else np.vstack([own, others]), axis=1)
+        listed, owner = np.unique(packed, axis=0, return_inverse=True)
+        D = np.unpackbits(listed, axis=1, count=own.shape[1]).astype(bool)
         beta = np.zeros((joint.linear.shape[1], joint.n_tasks))
-        return cls(problem, joint, D, U, owner.ravel(), W, beta)
+        return cls(problem, joint, D, U, owner.ravel()[: len(U)], W, beta)
 
     @property
     def _features(self) -> Array:
@@ -91,7 +105,10 @@ class _Point:
 
     def weighted(self, tol: float) -> _Point:
         """With the best output weights; directions that get none are dropped."""
-        W, beta = solve_group_lasso(self.joint, self._features, self.W, self.beta, tol)
+        Phi, start = self._features, self.W
+        if len(start) and self.joint.n_tasks == 1 and isinstance(self.problem.loss, SquaredLoss):
+            start = _lasso(self.joint, Phi, start)
+        W, beta = solve_group_lasso(self.joint, Phi, start, refit(self.joint, Phi.T @ start, self.beta)[0], tol)
         alive = W.any(axis=1)
         return replace(self, U=self.U[alive], owner=self.owner[alive], W=W[alive], beta=beta)
 
@@ -108,49 +125,64 @@ class _Point:
         W = (sign[first] * cost)[some, None]
         return replace(self, U=U[some] / cost[some, None], owner=self.owner[first][some], W=W)
 
-    def joined(self, tol: float) -> tuple[_Point, int]:
-        """With the directions that are missing, at weight zero, and how many these are."""
+    def joined(self, tol: float) -> tuple[_Point, float]:
+        """With the directions that are missing, at weight zero, and the largest violation, relative to lam."""
         lam, Z = self.joint.weight_decay, self.joint.Z
         N = -self.joint.loss.gradient(self._features.T @ self.W + self.joint.linear @ self.beta)
         M = np.stack([(self.D * column) @ Z for column in N.T], axis=1)
-        order, reach = self._promising(M, lam)
-        found, owner = [], []
-        for i in order[reach > lam * (1 + tol)][:MOST_NEW]:
-            for direction in self._best(M[i], int(i)):
-                if np.linalg.norm(M[i] @ direction) > lam * (1 + tol):
-                    found.append(direction)
-                    owner.append(i)
+        # One output direction of each sign to start from: for one task there are no others.
+        v = np.linalg.svd(M, full_matrices=False)[0][:, :, 0] if len(M) else np.zeros((0, N.shape[1]))
+        owner, start = np.tile(np.arange(len(M)), 2), np.vstack([v, -v])
+        reach = self._reach(owner, start, M)
+        found: list[Array] = []
+        owners: list[int] = []
+        largest = 0.0
+        for i in np.argsort(-reach, kind="stable"):
+            if reach[i] <= lam * (1 + tol) or len(found) == MOST_NEW:
+                break
+            u = self._best(M[owner[i]], start[i], int(owner[i]))
+            violation = float(np.linalg.norm(M[owner[i]] @ u)) / lam - 1
+            largest = max(largest, violation)
+            if violation > tol:
+                found.append(u)
+                owners.append(int(owner[i]))
         if not found:
-            return self, 0
+            return self, 0.0
         W = np.vstack([self.W, np.zeros((len(found), self.joint.n_tasks))])
-        U, owners = np.vstack([self.U, found]), np.append(self.owner, np.array(owner, dtype=np.intp))
-        return replace(self, U=U, owner=owners, W=W), len(found)
+        owner = np.append(self.owner, np.array(owners, dtype=np.intp))
+        return replace(self, U=np.vstack([self.U, found]), owner=owner, W=W), largest
 
-    def _promising(self, M: Array, lam: float) -> tuple[IntArray, Array]:
-        """Patterns by the largest |M u| without regard to the cones, and that."""
-        p = self.joint.n_penalized
-        reach = np.linalg.norm(M[:, :, :p], ord=2, axis=(1, 2)) if len(M) else np.zeros(0)
-        bias = row_norms(self.joint.Z[:, :p]).max(initial=0.0)
-        reach = reach + bias * np.linalg.norm(M[:, :, p:], axis=(1, 2))
-        order = np.argsort(-reach, kind="stable")
-        return order, reach[order]
+    def _reach(self, owner: IntArray, start: Array, M: Array) -> Array:
+        """Bounds on the largest |M u| in each cone, from the gradient moved off facets (as in `dual_norm`)."""
+        Z, p = self.joint.Z, self.joint.n_penalized
+        bias = float(row_norms(Z[:, :p]).max(initial=0.0))
+        gradients = np.einsum("at,atk->ak", start, M[owner])
+        if self.joint.n_tasks > 1:
+            return np.asarray(row_norms(gradients[:, :p]) + bias * np.abs(gradients[:, p:]).sum(axis=1))
+        units = Z / np.maximum(row_norms(Z), 1e-300)[:, None]
+        signs = np.where(self.D, 1.0, -1.0)[owner]
+        reach = np.full(len(owner), np.inf)
+        for _ in range(min(FACETS, Z.shape[1])):
+            reach = np.minimum(reach, row_norms(gradients[:, :p]) + bias * np.abs(gradients[:, p:]).sum(axis=1))
+            along = signs * (gradients @ units.T)
+            worst = np.argmin(along, axis=1)
+            rows = np.arange(len(owner))
+            steps = np.minimum(along[rows, worst], 0.0) * signs[rows, worst]
+            gradients = gradients - steps[:, None] * units[worst]
+        return np.asarray(reach)
 
-    def _best(self, M: Array, i: int) -> list[Array]:
-        """Locally best directions of cone i, one for each sign of the first output direction."""
+    def _best(self, M: Array, v: Array, i: int) -> Array:
+        """A locally best direction of cone i, starting from the output direction v; zero if there is none."""
         K = np.where(self.D[i], 1.0, -1.0)[:, None] * self.joint.Z
         K = K[row_norms(K) > 0]
-        found = []
-        for sign in (1.0, -1.0):
-            v = sign * np.linalg.svd(M, full_matrices=False)[0][:, 0]
-            u = None
-            for _ in range(TURNS if len(v) > 1 else 1):
-                u = _along(v @ M, K, self.joint.n_penalized)
-                size = 0.0 if u is None else float(np.linalg.norm(M @ u))
-                if u is None or size == 0:
-                    break
-                v = M @ u / size
-            found += [] if u is None else [u]
-        return found
+        u = np.zeros(M.shape[1])
+        for _ in range(TURNS if len(v) > 1 else 1):
+            u = _along(v @ M, K, self.joint.n_penalized)
+            size = float(np.linalg.norm(M @ u))
+            if size == 0:
+                break
+            v = M @ u / size
+        return u
 
     def network(self) -> Network:
         """Balanced."""
@@ -162,15 +194,38 @@ class _Point:
         return Network(hidden[alive], hidden_bias[alive], output, skip, output_bias, self.problem.bias)
 
 
-def _along(g: Array, K: Array, p: int) -> Array | None:
-    """The direction u of cost one in the cone K u >= 0 with the largest g . u; None if no u has a positive one."""
+def _lasso(joint: JointProblem, Phi: Array, W: Array) -> Array:
+    """The output weights (m, 1) of one task with squared loss by non-negative least squares; W if that fails.
+
+    The price lam |w|_1 is the cross term of the square (e |w|_1 + lam / e)^2; e is so small that e^2 |w|_1^2 is a
+    rounding error of the objective. A first guess: Newton's method takes many steps from worse ones.
+    """
+    root = np.sqrt(joint.loss.weight)[:, None]
+    y, A = root * joint.loss.Y, root * Phi.T
+    Q = np.vstack([root * joint.linear, np.diag(np.sqrt(joint.ridge))])
+    basis = np.linalg.qr(Q)[0]
+    pad = np.zeros((len(Q) - len(y), 1))
+    y, A = np.vstack([y, pad]), np.vstack([A, np.repeat(pad, A.shape[1], axis=1)])
+    y, A = y - basis @ (basis.T @ y), A - basis @ (basis.T @ A)
+    e = SMALL_TERM * joint.weight_decay / max(float(np.linalg.norm(y)), 1e-300)
+    signed = np.vstack([np.hstack([A, -A]), np.full((1, 2 * A.shape[1]), e)])
+    try:
+        w = nnls(signed, np.append(y, -joint.weight_decay / e), maxiter=20 * (A.shape[1] + 10))[0]
+    except RuntimeError:
+        return W
+    m = A.shape[1]
+    return np.asarray(w[:m] - w[m:])[:, None]
+
+
+def _along(g: Array, K: Array, p: int) -> Array:
+    """The direction u of cost one in the cone K u >= 0 with the largest g . u; zero if no u has a positive one."""
     size = float(np.linalg.norm(g))
     if size == 0:
-        return None
+        return np.zeros_like(g)
     projected = project(g, K, p, float(row_norms(K[:, :p]).max(initial=0.0)))
     length = float(np.linalg.norm(projected[:p]))
     if length <= 1e-9 * size:
-        return None
+        return np.zeros_like(g)
     u = projected / length
     if p < len(u):
         u[p] = _bias(u[:p], K, float(g[p]))

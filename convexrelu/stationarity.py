@@ -29,6 +29,8 @@ EXACT = 1e-12
 # Subsets of concave kinks that are tried for one neuron.
 MOST_SUBSETS = 256
 STEPS = 400
+# The search for slopes ends when no neuron's residual falls below this share of what it was so many steps before.
+WINDOW, SLOW = 40, 0.99
 OPTIONAL = ("hidden_bias", "output_bias", "skip")
 TINY = 1e-300
 
@@ -282,7 +284,8 @@ def _shortest(base: Array, terms: Array) -> Array:
     step = 1 / np.maximum(largest, TINY)[:, None]
     c = y = np.full(terms.shape[:2], 0.5)
     lowest, momentum = np.full(len(base), math.inf), np.ones(len(base))
-    for _ in range(STEPS):
+    before = lowest
+    for step_number in range(STEPS):
         gradient = (terms @ (base + _combined(y, terms))[:, :, None])[:, :, 0]
         after = np.clip(y - step * gradient, 0.0, 1.0)
         moved = after - c
@@ -293,6 +296,10 @@ def _shortest(base: Array, terms: Array) -> Array:
         lowest = np.minimum(lowest, row_norms(base + _combined(c, terms)))
         if np.abs(moved).max() < 1e-10:
             break
+        if step_number % WINDOW == WINDOW - 1:
+            if (lowest > SLOW * before).all():
+                break
+            before = lowest
     return lowest
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.linalg
 from scipy.optimize import lsq_linear
 
-from convexrelu.arrays import Array, row_norms
+from convexrelu.arrays import Array, IntArray, row_norms
 from convexrelu.losses import PiecewiseLoss
 from convexrelu.network import Network
 from convexrelu.problem import TrainingProblem
@@ -84,7 +84,7 @@ def _equations(problem: TrainingProblem, network: Network, kink: float, t: int) 
     return np.hstack(blocks), np.concatenate(pulls)
 
 
-def _balancing(H: Array, g: Array, rows: Array, box: tuple[Array, Array], pull: Array, known_decay: bool) -> Array:
+def _balancing(H: Array, g: Array, rows: IntArray, box: tuple[Array, Array], pull: Array, known_decay: bool) -> Array:
     """Entries of g (n,) at `rows`, within the box, for which H^T g + s pull is shortest; s is one if it is known."""
     others = g.copy()
     others[rows] = 0.0

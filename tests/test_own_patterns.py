@@ -52,3 +52,12 @@ def test_several_tasks_over_all_patterns_reach_the_optimum():
     everywhere = cr.Network(np.column_stack([np.cos(angles), np.sin(angles)]), None, np.ones((200, 2)), bias="none")
     optimum = cr.solve(problem)
     assert problem.objective(resolved(problem, everywhere, 1e-5)) == pytest.approx(optimum.objective, rel=1e-4)
+
+
+@examples(15)
+@given(problems(max_d=1, weighted=True))
+def test_over_all_patterns_it_is_the_global_optimum(problem):
+    everything = cr.enumerate_patterns(problem.X, bias=problem.bias).active
+    found = resolved(problem, problem.linear_network(), 1e-7, everything)
+    optimum = cr.solve(problem, tol=1e-8)
+    assert problem.objective(found) == pytest.approx(optimum.objective, rel=1e-6, abs=1e-7)

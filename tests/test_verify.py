@@ -200,7 +200,7 @@ def test_the_missing_neuron_keeps_its_word(problem, data):
 
 # -- losses and tasks -------------------------------------------------------------------------------------------------
 
-PLANE = np.random.default_rng(1).standard_normal((30, 2))
+PLANE = np.random.default_rng(1).standard_normal((20, 2))
 LABELS = np.where(PLANE[:, 0] * PLANE[:, 1] > 0, 1.0, -1.0)
 CURVE = np.column_stack([np.abs(PLANE[:, 0]), np.sin(2 * PLANE[:, 1])])
 KINDS = {
