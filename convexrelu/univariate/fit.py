@@ -136,6 +136,6 @@ def _check_served(loss: Loss, bias: str, skip: str, T: int) -> None:
 
 def _dual(data: Samples, loss: Loss, trained: Trained) -> Array:
     """Minus the gradient of the loss (n, T), with the digits that the values of the spline cannot hold."""
-    F, correction = trained.spline(data.x), trained.correction(data.x)
+    F, correction = trained.spline(data.x), trained.correction(data.x).astype(np.longdouble)
     nu: Array = -loss.gradient(F, data.Y, data.weight) - data.weight[:, None] * correction
     return np.where(data.weight[:, None] > 0, nu, 0.0)

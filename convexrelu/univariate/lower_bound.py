@@ -28,6 +28,8 @@ from convexrelu.univariate.spline import Spline
 
 WIDE = np.longdouble
 WIDE_EPS = float(np.finfo(WIDE).eps)
+# Multiples of one number up to two to this power add up without rounding.
+QUANTA = int(np.finfo(WIDE).nmant)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,24 +112,31 @@ class _Constraint:
             return DoubleSum(*sector_bounds(self.x, nu[:, 0], self.skip))
         return double_sum_bounds(self.x, nu, self.skip)
 
+    def used(self, sums: DoubleSum) -> float:
+        """What of lam the neurons need: with a skip also for the slope at an end, which is not quite free (`leak`)."""
+        return sums.largest + sums.moment if self.skip == "free" else sums.largest
+
     def feasible(self, nu: Array, Y: Array, loss: Loss) -> tuple[Array, DoubleSum]:
         """The best multiple of nu whose dual norm is proven to be at most lam, and its bounds."""
-        nu = self._centred(nu)
-        largest = self.bounds(nu).largest
-        scale = loss.best_scale(nu, 0.0, Y, self.weight, self.lam / largest if largest > 0 else math.inf)
-        nu = nu * scale if math.isfinite(scale) else np.zeros_like(nu)
+        wide = self._centred(nu)
+        rounded = rounded_alike(wide)
+        largest = self.used(self.bounds(rounded))
+        scale = loss.best_scale(rounded, 0.0, Y, self.weight, self.lam / largest if largest > 0 else math.inf)
+        wide = wide * scale if math.isfinite(scale) else np.zeros_like(wide)
         for attempt in range(8):
-            sums = self.bounds(nu)
-            if sums.largest <= self.lam:
-                return nu, sums
+            rounded = rounded_alike(wide)
+            sums = self.bounds(rounded)
+            if self.used(sums) <= self.lam:
+                return rounded, sums
             # The rounded product may miss again where sums cancel: aim a little lower each time.
-            nu = nu * (self.lam / sums.largest * (1 - 4 * EPS * 10**attempt))
-        return np.zeros_like(nu), DoubleSum(0.0, 0.0, 0.0)
+            wide = wide * (self.lam / self.used(sums) * (1 - 4 * EPS * 10**attempt))
+        return np.zeros_like(rounded), DoubleSum(0.0, 0.0, 0.0)
 
-    def _centred(self, nu: Array) -> Array:
+    def _centred(self, nu: Array) -> NDArray[np.longdouble]:
         """The part of nu that is orthogonal to the free columns; what it loses is a matter of rounding."""
+        wide = nu.astype(WIDE)
         if self.bias == "penalized" and self.skip == "none":
-            return nu
+            return wide
         columns, span = [np.ones(len(self.x))], self.x[-1] - self.x[0]
         if self.skip == "free" and span > 0:
             offset = self.x - self.x[0]
@@ -135,35 +144,35 @@ class _Constraint:
         for _ in range(2):
             for column in columns:
                 heavy = self.weight * column
-                nu = nu - heavy[:, None] * (column @ nu / float(column @ heavy))
-        return nu
+                wide = wide - heavy[:, None] * (column @ wide / float(column @ heavy))
+        return wide
 
     def leak(self, radius: float, hidden: float, sums: DoubleSum) -> float:
         """Bound on what nu sees of the free part of functions with |F| <= radius and neurons of norm <= hidden.
 
         With a skip the function is its value and slope at one end and neurons with their knots between the ends; the
-        slope differs from that between the ends by no more than the norm of the neurons.
+        slope differs from that between the ends by no more than the norm of the neurons, for which `used` accounts.
         """
         span = float(self.x[-1] - self.x[0])
         if self.skip == "none":
             return 0.0 if self.bias == "penalized" else sums.total * (radius + hidden * span)
-        slope = 2 * radius / span + hidden if span > 0 else 0.0
+        slope = 2 * radius / span if span > 0 else 0.0
         return (sums.total * radius + sums.moment * slope) * (1 + 8 * EPS)
 
 
 def double_sum_bounds(x: Array, nu: Array, skip: str) -> DoubleSum:
     """Bounds that account for every rounding of two running sums (`skip`: which neurons face left)."""
-    c = np.cumsum(nu, axis=0, dtype=WIDE)
+    c, c_error = running_sum(nu)
     h = np.diff(x.astype(WIDE))[:, None]
     steps = h * c[:-1]
     G = np.cumsum(steps, axis=0, dtype=WIDE)
-    # A running sum errs by half a unit in the last place of each partial sum; three roundings make a step.
-    c_error = WIDE_EPS * _size(c).sum()
-    G_error = float(x[-1] - x[0]) * (1 + EPS) * c_error + 2 * WIDE_EPS * (_size(steps).sum() + _size(G).sum())
+    # One rounding in each entry of c and three in each step; half a unit in the last place in each partial sum.
+    size = _size(steps).sum()
+    G_error = float(x[-1] - x[0]) * (1 + EPS) * c_error + WIDE_EPS * (3 * size + 2 * _size(G).sum())
     # The errors themselves are sums of rounded numbers; norms are rounded too.
-    c_error, G_error = 1.01 * c_error, 1.01 * G_error
+    G_error = 1.01 * G_error
     safety = 1 + 8 * (nu.shape[1] + 4) * EPS
-    total = (_norm(c[-1]) + c_error) * safety
+    total = (_norm(c[-1]) * (1 + 2 * WIDE_EPS) + c_error) * safety
     if not len(G):
         return DoubleSum(0.0, total, 0.0)
     largest, last = _size(G).max(), G[-1]
@@ -171,6 +180,34 @@ def double_sum_bounds(x: Array, nu: Array, skip: str) -> DoubleSum:
         # Neurons that face right see g(t) - G_n, up to a (t - x_n).
         largest = max(largest, _size(G - last).max(), _norm(last)) + 2 * total * float(x[-1] - x[0]) + G_error
     return DoubleSum((largest + G_error) * safety, total, (_norm(last) + G_error) * safety)
+
+
+def rounded_alike(wide: NDArray[np.longdouble]) -> Array:
+    """In double precision, each entry rounded so that the running sums stay as near as any entry does.
+
+    Rounded one by one the errors would walk at random, and the double sum with them.
+    """
+    peak = float(np.abs(wide).max(initial=0.0))
+    if not (peak > 1e-280 and math.isfinite(peak)):
+        return wide.astype(np.float64)
+    quantum = math.ldexp(1.0, math.frexp(peak)[1] + 1 - np.finfo(np.float64).nmant)
+    sums = np.rint(np.cumsum(wide / quantum, axis=0))
+    return np.diff(sums, axis=0, prepend=0).astype(np.float64) * quantum
+
+
+def running_sum(nu: Array) -> tuple[NDArray[np.longdouble], float]:
+    """Running sums (n, T), each rounded once, and a bound on the norm of any other error of a row.
+
+    Rounding would build up over the sum, so it is taken of multiples of a quantum, where it is exact, and of the small
+    rests aside (S. Rump, T. Ogita, S. Oishi, "Accurate floating-point summation", SIAM J. Sci. Comput. 2008).
+    """
+    peak = 2 * float(np.abs(np.cumsum(nu, axis=0)).max()) + float(np.abs(nu).max())
+    quantum = math.ldexp(1.0, max(math.frexp(peak)[1] + 1 - QUANTA, -1000))
+    coarse = np.rint(nu / quantum) * quantum
+    c, rest = np.cumsum(coarse, axis=0, dtype=WIDE), np.cumsum(nu - coarse, axis=0, dtype=WIDE)
+    if not float(np.abs(c).max()) < math.ldexp(quantum, QUANTA):
+        return np.cumsum(nu, axis=0, dtype=WIDE), math.inf
+    return c + rest, 1.01 * WIDE_EPS * float(_size(rest).sum())
 
 
 def _size(A: NDArray[np.longdouble]) -> Array:
