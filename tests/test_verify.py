@@ -220,13 +220,13 @@ def test_every_loss_and_several_tasks(loss):
     problem = cr.TrainingProblem(PLANE, KINDS[loss], 1.0, loss=loss, output_bias="penalized")
     problem = problem.with_weight_decay(0.1 * problem.max_weight_decay())
     optimum = cr.solve(problem, tol=1e-5)
-    v = cr.verify(problem, optimum.network)
+    v = cr.verify(problem, optimum.network, time_limit=None)
     assert v.verdict is cr.Verdict.OPTIMAL
     # Knots sit on samples, and predictions on the kinks of the loss: the plain gradient does not see an optimum.
     assert v.stationarity.directional < STATIONARY
     assert v.stationarity.implied_weight_decay == pytest.approx(problem.weight_decay, rel=0.05)
     assert sum(v.parts.values()) == pytest.approx(v.objective)
-    worse = cr.verify(problem, problem.linear_network())
+    worse = cr.verify(problem, problem.linear_network(), time_limit=None)
     assert worse.certificate.lower_bound <= optimum.objective <= problem.objective(worse.improved) * (1 + 1e-12)
     assert worse.gap <= 2 * (worse.objective - optimum.certificate.lower_bound) / worse.objective
     assert worse.missing.gain > 0 and worse.missing.output.shape == (problem.Y.shape[1],)
@@ -237,7 +237,7 @@ def test_the_objective_of_scikit_learns_classifier(classes):
     y = np.digitize(PLANE[:, 0], [-0.5, 0.5]) if classes == 3 else (LABELS > 0).astype(int)
     mlp = MLPClassifier(hidden_layer_sizes=8, alpha=0.5, solver="lbfgs", random_state=0, max_iter=3000).fit(PLANE, y)
     problem = cr.TrainingProblem.from_sklearn(PLANE, y, 0.5, loss="softmax" if classes == 3 else "logistic")
-    v = cr.verify(problem, mlp)
+    v = cr.verify(problem, mlp, time_limit=None)
     # scikit-learn's own loss is this objective over n.
     assert mlp.loss_ * len(PLANE) == pytest.approx(v.objective, rel=1e-6)
     assert v.certificate.lower_bound <= v.objective and v.gap < 2 * v.attained_gap + TOL
