@@ -35,6 +35,7 @@ LAYERS = (
     ("following",),
     ("events",),
     ("path",),
+    ("subgradient", "own_patterns", "descent"),
     ("certify", "improvements", "stationarity"),
     ("verification",),
     ("verify",),
