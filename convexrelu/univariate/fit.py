@@ -9,11 +9,10 @@ import numpy as np
 from convexrelu.arrays import Array, row_norms
 from convexrelu.errors import UnsupportedError
 from convexrelu.losses import Loss, SquaredLoss, get_loss
-from convexrelu.network import Network
 from convexrelu.univariate.conversion import from_network
 from convexrelu.univariate.lower_bound import certified, norm
 from convexrelu.univariate.modes import check_modes
-from convexrelu.univariate.penalized_bias import train_penalized
+from convexrelu.univariate.penalized_bias import train_neurons
 from convexrelu.univariate.result import UnivariateResult, judged
 from convexrelu.univariate.samples import Samples, samples
 from convexrelu.univariate.tilted import Trained, train
@@ -49,7 +48,6 @@ def fit(
     weight_decay : float > 0, default 1.0
     loss : {"squared"}
     bias : {"free", "penalized"}
-        Penalised biases are for one task, reliably to 1e-8 for up to about a hundred points: see the status.
     skip : {"free", "none"}
     sample_weight : array (n,), optional
         Non-negative weights of the samples' losses.
@@ -68,13 +66,16 @@ def fit(
     InvalidInputError
         For data or options that cannot be used.
     UnsupportedError
-        For other losses, and for several tasks with a penalised bias or without a skip: use `convexrelu.solve`.
+        For other losses: use `convexrelu.solve`.
 
     Notes
     -----
     With a skip this is l1 trend filtering (for several tasks, with norms of the tasks' curvature). Knots are taken in
     where the dual constraint is violated; each round costs O(n T) for the data and O(m T^3) for m knots, and 5 to 20
     rounds do. The proof of the gap costs O(n T).
+
+    With penalised biases, and without a skip for several tasks, neurons are trained one by one by Newton's method on
+    their knots, which need not be at samples; a round costs O(n T) and a sparse system of the size of the network.
 
     References
     ----------
@@ -96,10 +97,10 @@ def fit(
     rounds = check_count(max_rounds, "max_rounds")
     data = samples(x, Y, sample_weight)
     kind = get_loss(loss)
-    _check_served(kind, bias, skip, data.Y.shape[1])
+    _check_served(kind)
     kind.targets(data.Y)
-    if bias == "penalized":
-        return _penalized_fit(data, lam, kind, skip, tol)
+    if bias == "penalized" or (skip == "none" and data.Y.shape[1] > 1):
+        return _neuron_fit(data, lam, kind, bias, skip, tol)
     trained = train(*data.merged(), lam, skip, SHARE * tol, rounds)
     nu, spline = _dual(data, kind, trained), trained.spline
     objective = kind.value(spline(data.x), data.Y, data.weight) + lam * norm(spline, skip)
@@ -107,31 +108,23 @@ def fit(
     return UnivariateResult(spline, found, judged(found, tol), bias, skip, data.points, trained.rounds)
 
 
-def _penalized_fit(data: Samples, lam: float, loss: Loss, skip: str, tol: float) -> UnivariateResult:
-    """Train with penalised biases by the cone program; the best of what it proposes."""
+def _neuron_fit(data: Samples, lam: float, loss: Loss, bias: str, skip: str, tol: float) -> UnivariateResult:
+    """Train neuron by neuron, where no spline tells the norm."""
     points, means, weight = data.merged()
-    networks, _ = train_penalized(points, means[:, 0], weight, lam, skip)
-    answers = [_judged_network(data, network, lam, loss, skip, tol) for network in networks]
-    return min(answers, key=lambda answer: answer.certificate.gap)
-
-
-def _judged_network(data: Samples, network: Network, lam: float, loss: Loss, skip: str, tol: float) -> UnivariateResult:
-    """A network with penalised biases, and what its residual proves."""
+    network, values = train_neurons(points, means, weight, lam, bias, skip, SHARE * tol)
     spline = from_network(network)
-    F = spline(data.x)
-    objective = loss.value(F, data.Y, data.weight) + lam * float(network.neuron_norms() @ row_norms(network.output))
-    found = certified(data, objective, -loss.gradient(F, data.Y, data.weight), lam, loss, "penalized", skip)
-    return UnivariateResult(spline, found, judged(found, tol), "penalized", skip, data.points, 0, network)
+    objective = loss.value(spline(data.x), data.Y, data.weight)
+    objective += lam * float(network.neuron_norms() @ row_norms(network.output))
+    at_samples = values[np.minimum(np.searchsorted(points, data.x), len(points) - 1)]
+    nu = np.where(data.weight[:, None] > 0, -loss.gradient(at_samples, data.Y, data.weight), 0.0)
+    found = certified(data, objective, nu, lam, loss, bias, skip)
+    return UnivariateResult(spline, found, judged(found, tol), bias, skip, data.points, 0, network)
 
 
-def _check_served(loss: Loss, bias: str, skip: str, T: int) -> None:
+def _check_served(loss: Loss) -> None:
     """Raise if `convexrelu.solve` is needed."""
     if not isinstance(loss, SquaredLoss):
         raise UnsupportedError(f"`loss={loss.name!r}` is not part of `univariate.fit`; use `convexrelu.solve`.")
-    if T > 1 and (bias == "penalized" or skip == "none"):
-        raise UnsupportedError(
-            "Several tasks are part of `univariate.fit` with bias='free' and skip='free' only; use `convexrelu.solve`."
-        )
 
 
 def _dual(data: Samples, loss: Loss, trained: Trained) -> Array:
