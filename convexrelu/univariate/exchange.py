@@ -69,11 +69,12 @@ def _newton(line: Line, neurons: Neurons, careful: bool) -> tuple[Neurons, float
             break
         moved, events = _moved(line, neurons, step, 1.0)
         lower, rest = objective_of(line, moved)
-        if lower > value * (1 + (ROUNDING if careful or not events or count > STEPS // 2 else BOLD)):
+        whole = not events and lower <= value * (1 + ROUNDING)
+        if not whole and lower > value * (1 + (ROUNDING if careful or not events or count > STEPS // 2 else BOLD)):
             moved, lower, rest, events = _cautious(line, neurons, step, value)
         fall, neurons, value, r = value - lower, moved, lower, rest
         if not events and fall <= FLAT * abs(value):
-            return neurons, value, step.r
+            return neurons, value, step.r if whole else r
     return neurons, value, r
 
 

@@ -21,13 +21,15 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
-from convexrelu.arrays import Array, IntArray
+from convexrelu.arrays import Array, IntArray, row_norms
 from convexrelu.univariate.hats import HatSystem
 from convexrelu.univariate.neurons import EVERYWHERE, Line, Neurons
 from convexrelu.univariate.trend_filter import values_between
 
 # Of lam, against moves along dependent neurons, which run until one vanishes; the next where a system is singular.
 HOLDS = (1e-10, 1e-7, 1e-4)
+# Below one: the largest such joint curvature, so that the model has a minimum.
+CONVEX = 0.99
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +71,9 @@ def _step(line: Line, neurons: Neurons, correlation: Array, hold: float) -> Neur
     P = eye.toarray() - D
     span = float(line.x[-1] - line.x[0])
     held = hold * lam / max(float(c.max(initial=0.0)), float(np.abs(line.Y).max()) / span, 1e-300)
-    # What joins the turn of a neuron with that of its output; zero for one task.
-    mixed = _columns(np.einsum("kst,kt->ks", P, np.einsum("ktj,kj->kt", correlation, turns)) / lam)
+    # What joins the turn of a neuron with that of its output, zero for one task; below one at the optimum.
+    joint = np.einsum("kst,kt->ks", P, np.einsum("ktj,kj->kt", correlation, turns)) / lam
+    mixed = _columns(joint * np.minimum(1.0, CONVEX / np.maximum(row_norms(joint), 1e-300))[:, None])
     d = _columns(neurons.d)
     fit = sp.kron(C, eye)
     matrix = [
