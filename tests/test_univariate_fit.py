@@ -12,6 +12,7 @@ from strategies import examples, vectors, weight_decays
 import convexrelu as cr
 from convexrelu import univariate as uv
 from convexrelu.errors import InvalidInputError, UnsupportedError
+from convexrelu.losses import SquaredLoss
 from convexrelu.univariate.lower_bound import double_sum_bounds, rounded_alike, running_sum
 from convexrelu.univariate.samples import samples
 from convexrelu.univariate.tilted import train
@@ -158,7 +159,6 @@ def test_running_sums_do_not_lose_digits(seed, n, spread):
 
 
 def test_certificate_of_a_bad_dual_variable_is_low_not_wrong():
-    from convexrelu.losses import SquaredLoss
     from convexrelu.univariate.lower_bound import certified, norm
 
     rng = np.random.default_rng(0)
@@ -166,7 +166,7 @@ def test_certificate_of_a_bad_dual_variable_is_low_not_wrong():
     data, best = samples(x, y), uv.fit(x, y, 0.1)
     for skip in ("free", "none"):
         best = uv.fit(x, y, 0.1, skip=skip).objective
-        spline = train(*data.merged(), 0.2, skip, 1e-9, 50).spline
+        spline = train(data, SquaredLoss(), 0.2, skip, 1e-9, 50).spline
         for nu in (rng.standard_normal((50, 1)), 1e3 * data.Y, np.zeros((50, 1)), data.Y - spline(data.x)):
             objective = SquaredLoss().value(spline(data.x), data.Y, data.weight) + 0.1 * norm(spline, skip)
             bound = certified(data, objective, nu, 0.1, SquaredLoss(), "free", skip)
@@ -191,7 +191,7 @@ def test_solutions_of_a_fit_share_its_objective():
         ({"max_rounds": 0}, InvalidInputError, "max_rounds"),
         ({"loss": "nonsense"}, InvalidInputError, "loss"),
         ({"sample_weight": [1.0]}, InvalidInputError, "sample_weight"),
-        ({"skip": "penalized"}, UnsupportedError, "skip"),
+        ({"skip": "penalized", "bias": "penalized"}, UnsupportedError, "skip"),
     ],
 )
 def test_bad_options_are_named(options, error, match):

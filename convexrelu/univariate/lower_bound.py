@@ -5,8 +5,9 @@ the sum of nu, `lam` weight decay.
 
     sum_i nu_i . F_i  =  a . c  -  G_n . b  +  sum over neurons of (output . g at the knot)
 
-for a function with the constant c and, with a free skip, the slope b; so L(F) + lam |neurons| is at least D(nu) if
-|g| <= lam, less what a and G_n leave. Between the points g is affine: its maximum is at a point (theory F.2).
+for a function with the constant c and, with a skip, the slope b; so L(F) + lam |neurons| is at least D(nu) if
+|g| <= lam, less what a and G_n leave. A penalised slope takes G_n^2 / (2 lam) from that. Between the points g is
+affine: its maximum is at a point (theory F.2).
 
 Sums run in extended precision where the platform has it; every bound holds with whatever precision there is.
 """
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 from convexrelu.arrays import EPS, Array, frozen, row_norms
 from convexrelu.certificate import TINY, Certificate
 from convexrelu.losses import Loss
+from convexrelu.univariate.label_radius import label_radius
+from convexrelu.univariate.penalized_skip import best_skip, without_line
 from convexrelu.univariate.samples import Samples
 from convexrelu.univariate.sectors import sector_bounds
 from convexrelu.univariate.spline import Spline
@@ -64,31 +67,38 @@ def certified(data: Samples, objective: float, nu: Array, lam: float, loss: Loss
         One for interpolation.
     loss : Loss
     bias : {"free", "penalized"}
-    skip : {"free", "none"}
+    skip : {"free", "penalized", "none"}
     """
     heavy = data.weight > 0
     x, Y, weight = data.x[heavy], data.Y[heavy], data.weight[heavy]
     constraint = _Constraint(x, weight, lam, bias, skip)
     nu, sums = constraint.feasible(nu[heavy], Y, loss)
     value, error = loss.dual_value(nu, Y, weight)
-    leak = constraint.leak(loss.fit_radius(objective, Y, weight), objective / lam, sums)
+    leak = constraint.leak(constraint.radius(objective, Y, loss), objective / lam, sums) + constraint.slope_cost(sums)
     # Every loss and penalty is at least zero, whatever nu; the leak is bounded for functions below `objective` only.
     bound = min(max(value - error - leak, 0.0), objective) if math.isfinite(value + leak) else 0.0
     dual = np.zeros_like(data.Y)
     dual[data.order[heavy]] = nu
     size = loss.value(np.zeros_like(Y), Y, weight)
-    negligible = max(EPS * (size if math.isfinite(size) else float(np.abs(Y).max())), TINY)
+    # Without a parabola at its minimum a loss is as large as the rounding of the predictions.
+    rounding = math.sqrt(EPS) if loss.is_shift_invariant and not loss.is_smooth and math.isfinite(size) else EPS
+    negligible = max(rounding * (size if math.isfinite(size) else float(np.abs(Y).max())), TINY)
     return Certificate(float(objective), float(bound), "global", frozen(dual), float(sums.largest), negligible)
 
 
 def norm(spline: Spline, skip: str) -> float:
     """The least norm sum_j |w_j| |v_j| of a network with free bias that computes the spline, up to its output bias.
 
+    With a penalised skip: the least sum of the norm and half the square of the skip.
+
     References
     ----------
     P. Savarese, I. Evron, D. Soudry, N. Srebro, "How do infinite width bounded norm networks look in function space?",
     COLT 2019, Theorem 3.1, for one task without a skip.
     """
+    if skip == "penalized":
+        A = best_skip(spline)
+        return norm(without_line(spline, A), "none") + A**2 / 2
     variation = spline.total_variation
     if skip == "free":
         return variation
@@ -117,13 +127,14 @@ class _Constraint:
 
     def feasible(self, nu: Array, Y: Array, loss: Loss) -> tuple[Array, DoubleSum]:
         """The best multiple of nu whose dual norm is proven to be at most lam, and its bounds."""
-        wide = self._centred(nu)
-        rounded = rounded_alike(wide)
-        largest = self.used(self.bounds(rounded))
-        scale = loss.best_scale(rounded, 0.0, Y, self.weight, self.lam / largest if largest > 0 else math.inf)
+        wide = self._in_box(nu, Y, loss)
+        rounded = self._rounded(wide, Y, loss)
+        sums = self.bounds(rounded)
+        largest, curvature = self.used(sums), 2 * self.slope_cost(sums)
+        scale = loss.best_scale(rounded, curvature, Y, self.weight, self.lam / largest if largest > 0 else math.inf)
         wide = wide * scale if math.isfinite(scale) else np.zeros_like(wide)
         for attempt in range(8):
-            rounded = rounded_alike(wide)
+            rounded = self._rounded(wide, Y, loss)
             sums = self.bounds(rounded)
             if self.used(sums) <= self.lam:
                 return rounded, sums
@@ -131,20 +142,60 @@ class _Constraint:
             wide = wide * (self.lam / self.used(sums) * (1 - 4 * EPS * 10**attempt))
         return np.zeros_like(rounded), DoubleSum(0.0, 0.0, 0.0)
 
-    def _centred(self, nu: Array) -> NDArray[np.longdouble]:
-        """The part of nu that is orthogonal to the free columns; what it loses is a matter of rounding."""
+    def _rounded(self, wide: NDArray[np.longdouble], Y: Array, loss: Loss) -> Array:
+        """In double precision, within the bounds of the loss; rounded alike where it has none."""
+        lower, upper = loss.domain(Y, self.weight)
+        if np.isinf(lower).all() and np.isinf(upper).all():
+            return rounded_alike(wide)
+        return np.clip(wide.astype(np.float64), lower, upper)
+
+    def _in_box(self, nu: Array, Y: Array, loss: Loss) -> NDArray[np.longdouble]:
+        """A dual variable near nu, orthogonal to the free columns.
+
+        Where zero is on the boundary of the loss's box shrinking does not bring back what has left it: there every
+        entry moves in proportion to its distance to the boundary.
+        """
+        if not loss.is_classification:
+            return self._centred(nu.astype(WIDE), self.weight)
+        lower, upper = loss.domain(Y, self.weight)
         wide = nu.astype(WIDE)
+        for _ in range(3):
+            room = np.minimum(np.minimum(wide - lower, upper - wide), self.weight[:, None])[:, 0]
+            wide = np.clip(self._centred(wide, np.maximum(room, 0.0).astype(np.float64)), lower, upper)
+        return wide
+
+    def _centred(self, wide: NDArray[np.longdouble], weight: Array) -> NDArray[np.longdouble]:
+        """Orthogonal to the free columns, in that metric nearest to nu; what it loses is a matter of rounding."""
+        if not weight.any():
+            return wide
         if self.bias == "penalized" and self.skip == "none":
             return wide
         columns, span = [np.ones(len(self.x))], self.x[-1] - self.x[0]
         if self.skip == "free" and span > 0:
             offset = self.x - self.x[0]
-            columns.append((offset - float(self.weight @ offset / self.weight.sum())) / span)
+            columns.append((offset - float(weight @ offset / weight.sum())) / span)
         for _ in range(2):
             for column in columns:
-                heavy = self.weight * column
-                wide = wide - heavy[:, None] * (column @ wide / float(column @ heavy))
+                heavy = weight * column
+                if column @ heavy > 0:
+                    wide = wide - heavy[:, None] * (column @ wide / float(column @ heavy))
         return wide
+
+    def radius(self, objective: float, Y: Array, loss: Loss) -> float:
+        """Bound on |F| for functions below an objective."""
+        radius = loss.fit_radius(objective, Y, self.weight)
+        if math.isfinite(radius) or not loss.is_classification or Y.shape[1] > 1:
+            return radius
+        hidden = objective / self.lam + self._slope(objective / self.lam)
+        return label_radius(self.x, Y[:, 0], float(self.weight.min()), objective, hidden, self.skip) * (1 + 16 * EPS)
+
+    def _slope(self, hidden: float) -> float:
+        """Bound on a penalised slope."""
+        return math.sqrt(2 * hidden) if self.skip == "penalized" else 0.0
+
+    def slope_cost(self, sums: DoubleSum) -> float:
+        """What a penalised slope can take from the dual value."""
+        return sums.moment**2 / (2 * self.lam) * (1 + 4 * EPS) if self.skip == "penalized" else 0.0
 
     def leak(self, radius: float, hidden: float, sums: DoubleSum) -> float:
         """Bound on what nu sees of the free part of functions with |F| <= radius and neurons of norm <= hidden.
@@ -153,8 +204,9 @@ class _Constraint:
         slope differs from that between the ends by no more than the norm of the neurons, for which `used` accounts.
         """
         span = float(self.x[-1] - self.x[0])
-        if self.skip == "none":
-            return 0.0 if self.bias == "penalized" else sums.total * (radius + hidden * span)
+        if self.skip != "free":
+            reach = (hidden + self._slope(hidden)) * span
+            return 0.0 if self.bias == "penalized" else sums.total * (radius + reach) * (1 + 8 * EPS)
         slope = 2 * radius / span if span > 0 else 0.0
         return (sums.total * radius + sums.moment * slope) * (1 + 8 * EPS)
 
@@ -175,7 +227,7 @@ def double_sum_bounds(x: Array, nu: Array, skip: str) -> DoubleSum:
     if not len(G):
         return DoubleSum(0.0, total, 0.0)
     largest, last = _size(G).max(), G[-1]
-    if skip == "none":
+    if skip != "free":
         # Neurons that face right see g(t) - G_n, up to a (t - x_n).
         largest = max(largest, _size(G - last).max(), _norm(last)) + 2 * total * float(x[-1] - x[0]) + G_error
     return DoubleSum((largest + G_error) * safety, total, (_norm(last) + G_error) * safety)
