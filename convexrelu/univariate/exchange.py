@@ -47,7 +47,9 @@ def exchanged(line: Line, tol: float, start: Neurons | None = None) -> tuple[Neu
             least, answer = gap, (neurons, r)
         if not len(candidates) or gap <= tol or stalled > PATIENCE:
             break
-        neurons = _with(line, neurons, candidates)
+        # The sum is the same function for one task only: for several it may cost more, again and again.
+        merging = stalled == 0 or line.Y.shape[1] == 1
+        neurons = _with(neurons, candidates, ALIGNED if merging else np.inf)
     return answer
 
 
@@ -150,12 +152,12 @@ def _without_twins(neurons: Neurons) -> Neurons:
     return Neurons(whole.place, whole.loose, whole.side, whole.u, d, size)
 
 
-def _with(line: Line, neurons: Neurons, new: Neurons) -> Neurons:
-    """The neurons with new ones: a loose one takes the place of those of its kind around it."""
+def _with(neurons: Neurons, new: Neurons, aligned: float) -> Neurons:
+    """The neurons with new ones: a loose one takes the place of those around it with outputs aligned to its own."""
     keep, fresh = neurons.c > 0, []
     for j in range(len(new)):
         one = new.taken(np.array([j]))
-        near = keep & (neurons.side == one.side) & (neurons.d @ one.d[0] > ALIGNED) & _around(neurons, one)
+        near = keep & (neurons.side == one.side) & (neurons.d @ one.d[0] > aligned) & _around(neurons, one)
         if not one.loose[0]:
             if not near.any():
                 fresh.append(one)
