@@ -179,7 +179,7 @@ def _methods(
 def generated_result(problem: TrainingProblem, found: Generated, tol: float, monitor: Monitor) -> Result:
     """The result of a generation, certified."""
     network = network_of(problem, found.solution, tol)
-    if problem.Y.shape[1] > 1:
+    if problem.Y.shape[1] > 1 and found.converged:
         network = narrowed(problem, network, problem.objective(network) * (1 + 0.01 * tol))
     proof = certificate(problem, network, found.nu, found.norm)
     status = judge(proof, tol, monitor)
