@@ -28,6 +28,8 @@ _SAME = 1e-7
 _PATIENCE, _PROGRESS = 10, 1e-13
 # Entries of the derivative of the predictions beyond which neurons do not slide, but are only exchanged.
 _LARGEST_JACOBIAN = 20_000_000
+# Output weights beyond which they are not optimised on their own: that takes a matrix of this order.
+_LARGEST_LASSO = 2_000
 # Entries of Z times its rank beyond which a step of the search is so dear that cheaper ones go first.
 _DEAR = 1_000_000
 # Where neurons slide by L-BFGS: relative decrease of a step, in units of the tolerance, at which that ends.
@@ -197,7 +199,7 @@ class _Loop:
 
     def _with(self, found: JointSearchResult) -> JointIterate:
         """Join the neurons worth adding; the output weights of all are optimal for them (theory C.3)."""
-        if self.is_dear:
+        if (len(self.state.iterate.U) + len(found.values)) * self.problem.n_tasks > _LARGEST_LASSO:
             return joined(self.problem, self.state, found.neurons)
         problem, it, lam = self.problem, self.state.iterate, self.problem.weight_decay
         rows = found.values > lam * (1 + max(0.1 * self.tol, 0.1 * (found.best / lam - 1)))
