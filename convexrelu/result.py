@@ -171,13 +171,16 @@ class Result:
         InvalidInputError
             If the result is not optimal, or not accurate enough to be brought to the optimum.
         UnsupportedError
-            For several tasks, or a loss other than the squared one and interpolation.
+            For a loss of your own that is flat, or has kinks; for labels that let a free linear part grow for ever.
 
         Notes
         -----
-        Newton's method brings the optimum to rounding; then the projected gradient of each activation pattern is
-        computed where these are at most 20,000: a small least squares problem each. Where they are more, a search finds
-        the active directions and a branch and bound proves that there are no others, if the rank of the data allows.
+        Newton's method brings network and dual variable to rounding. Losses with kinks, and flat ones, leave the
+        predictions open as well: the set is then a polytope of weights and predictions. Which directions are active is
+        checked pattern by pattern where these are at most 20,000: a small least squares problem each, for several tasks
+        a small singular value decomposition for each face of a cone. Where they are more, a search finds the active
+        directions and, for one task, a branch and bound proves that there are no others, if the rank of the data
+        allows. Several tasks may have infinitely many active directions: then `is_finite` is false.
         """
         from convexrelu.optimal_set import OptimalSet
 

@@ -12,6 +12,7 @@ from fractions import Fraction
 
 import cvxpy as cp
 import numpy as np
+from scipy.linalg import block_diag
 from scipy.optimize import linprog, minimize, nnls
 
 # -- activation patterns ----------------------------------------------------------------------------------------------
@@ -334,6 +335,31 @@ def joint_convex_value(X, Y, weight_decay, *, bias="penalized", output_bias="non
     return price * _minimum(cp.Problem(cp.Minimize(cost + 0.5 * cp.trace(W)), constraints))
 
 
+def joint_loss_value(X, Y, weight_decay, *, loss, bias="penalized", output_bias="none", sample_weight=None):
+    """Optimal value of several tasks with any loss, rank 2 or 3: matrices [[G, V], [V^T, W]] for each simplicial cone.
+
+    `loss` is a name of LOSSES, or "softmax" for one-hot Y.
+    """
+    X, Y = np.asarray(X, dtype=float), np.asarray(Y, dtype=float)
+    A, (n, T) = hidden_data(X, bias), Y.shape
+    p = A.shape[1] - (bias == "free")
+    weight = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+    fit = np.ones((n, 1)) @ cp.Variable((1, T)) if output_bias == "free" else cp.Constant(np.zeros((n, T)))
+    cost, constraints = cp.Constant(0.0), []
+    for bits in exact_patterns(A):
+        for rays in simplicial_cones(A, bits) if bits.any() else ():
+            k = len(rays)
+            M = cp.Variable((k + T, k + T), PSD=True)
+            fit = fit + np.maximum(A @ rays.T, 0.0) @ M[:k, k:]
+            cost = cost + 0.5 * cp.trace(rays[:, :p] @ rays[:, :p].T @ M[:k, :k]) + 0.5 * cp.trace(M[k:, k:])
+            constraints.append(M[:k, :k] >= 0)
+    if loss == "softmax":
+        losses = cp.log_sum_exp(fit, axis=1) - cp.sum(cp.multiply(Y, fit), axis=1)
+    else:
+        losses = cp.sum(LOSSES[loss](fit, Y), axis=1)
+    return _minimum(cp.Problem(cp.Minimize(weight @ losses + weight_decay * cost), constraints))
+
+
 def joint_dual_norm(X, N, bias):
     """The largest |N^T relu(X w + b)| over neurons of cost one: top eigenvectors on all faces of all cells (C.3).
 
@@ -508,3 +534,82 @@ def direct_range_with(slack, X, fit, cost, point, *, bias, output_bias, skip):
             program.solve(solver=cp.CLARABEL)
         ends.append(sign * float(program.value))
     return ends[0], ends[1]
+
+
+def sharp_range(X, nu, fit, weight_decay, point, *, bias, output_bias, skip):
+    """Dual norm of nu, and lowest and highest prediction at a point over all networks that nu proves optimal.
+
+    The point joins the data, so that each of *its* cells has one prediction there too. Over a cell the neurons that
+    earn what they cost have one direction of weights, the projection of the cell's gradient, and with a free bias every
+    bias that earns as much: a linear program in scales and biases. `fit` is a pair of bounds on the predictions.
+    """
+    X, n = np.asarray(X, dtype=float), len(X)
+    both = np.vstack([X, point])
+    A = hidden_data(both, bias)
+    p = A.shape[1] - (bias == "free")
+    blocks, cones, prices, norm = [], [], [], 0.0
+    for bits, sign in itertools.product(exact_patterns(A), (1.0, -1.0)):
+        u, length = _projected(A, bits, sign * nu, p)
+        norm = max(norm, length)
+        if length >= weight_decay * (1 - 1e-7):
+            pre = np.column_stack([A[:, :p] @ u, A[:, p:]])  # of the scale, and of a free bias
+            blocks.append(sign * bits[:, None] * pre)
+            cones.append(np.where(bits, -1.0, 1.0)[:, None] * pre)
+            prices.append(weight_decay * np.eye(1, pre.shape[1]) - nu @ blocks[-1][:n])
+    free = [c for kind, c in ((skip, both), (output_bias, np.ones((n + 1, 1)))) if kind == "free"]
+    free = np.hstack([np.zeros((n + 1, 1)), *free])
+    design = np.hstack([free, *blocks])
+    # Scales are at least zero, neurons in their cells, and earn what they cost.
+    rows = [np.vstack([cone, price, -np.eye(1, cone.shape[1])]) for cone, price in zip(cones, prices, strict=True)]
+    inside = block_diag(free[:0], *rows)
+    lower, upper = fit
+    ends = _extremes(np.vstack([design[:n], -design[:n], inside]), np.concatenate([upper, -lower]), design[-1])
+    return norm, *ends
+
+
+def _extremes(rows, bounds, goal):
+    """Least and largest goal . x with rows x <= bounds, the rows beyond these <= 0; infinite where unbounded."""
+    room = np.concatenate([bounds, np.zeros(len(rows) - len(bounds))]) + 1e-9
+    used, tight = (
+        np.isfinite(room),
+        dict.fromkeys(("primal_feasibility_tolerance", "dual_feasibility_tolerance"), 1e-10),
+    )
+    for sign in (1.0, -1.0):
+        answer = linprog(sign * goal, A_ub=rows[used], b_ub=room[used], bounds=(None, None), options=tight)
+        yield -sign * np.inf if answer.status == 3 else sign * answer.fun
+
+
+def _projected(A, bits, nu, p):
+    """Unit weights (p,) of the best neuron of a cell of the data and a last row without loss, and its correlation."""
+    gradient = (bits[:-1] * nu) @ A[:-1]
+    K = np.where(bits, 1.0, -1.0)[:, None] * A
+    K = K[np.linalg.norm(K, axis=1) > 0]
+    K = K / np.linalg.norm(K, axis=1)[:, None]
+    # A free bias has no cost: its multiplier equation is met exactly, in effect.
+    weight = np.where(np.arange(A.shape[1]) < p, 1.0, 1e5)
+    rho = nnls((K * weight).T, -gradient * weight, maxiter=10_000)[0]
+    q = (gradient + K.T @ rho)[:p]
+    length = float(np.linalg.norm(q))
+    return q / (length or 1.0), length
+
+
+def planar_maximisers(A, N, level):
+    """Unit neurons u (m, 2) with |N^T relu(A u)| >= level, the largest there is, and whether they fill an interval.
+
+    Between two kinks the square is a quadratic form of the angle: its top eigenvectors and the kinks are all there is.
+    """
+    normals = A[np.linalg.norm(A, axis=1) > 0]
+    kinks = np.arctan2(normals[:, 1], normals[:, 0])[:, None] + np.array([np.pi / 2, -np.pi / 2])
+    kinks = np.unique((kinks.ravel() % (2 * np.pi)).round(12))
+    found, filled = [(np.cos(t), np.sin(t)) for t in kinks], False
+    for low, high in zip(kinks, np.append(kinks[1:], kinks[0] + 2 * np.pi), strict=True):
+        middle = np.array([np.cos((low + high) / 2), np.sin((low + high) / 2)])
+        G = (A * (A @ middle > 0)[:, None]).T @ N
+        values, vectors = np.linalg.eigh(G @ G.T)
+        filled |= bool(values[0] >= level**2 * (1 - 1e-7))
+        for u in (vectors[:, 1], -vectors[:, 1]):
+            if np.cos((high - low) / 2) <= u @ middle:
+                found.append(tuple(u))
+    found = np.array(found)
+    active = np.linalg.norm(np.maximum(found @ A.T, 0) @ N, axis=1) >= level * (1 - 1e-9)
+    return np.unique(found[active].round(9), axis=0), filled

@@ -52,14 +52,14 @@ def test_it_finds_what_listing_finds(seed, few):
     proven = result.optimal_set()
     assert proven.complete and "boxes" in proven.completeness
     patterns = result.patterns
-    census = proof.Census(proven.state, None, 1e-9)
-    assert len(census.directions(census.projected(patterns))) == len(proven.directions)
+    census = proof.Census(proven.optimum, None, 1e-9)
+    assert len(census.directions(census.listed(patterns)[0])) == len(proven.directions)
 
 
 def test_what_the_search_misses_is_met(few, monkeypatch):
     angle = 2 * np.pi * np.arange(5) / 5
     problem = cr.TrainingProblem(np.column_stack([np.cos(angle), np.sin(angle)]), np.ones(5), 0.1, bias="none")
-    monkeypatch.setattr(proof.Census, "searched", lambda census: (census.state.neurons[:0], census.state.signs[:0]))
+    monkeypatch.setattr(proof.Census, "searched", lambda census: census.optimum.neurons[:0])
     optimal = cr.solve(problem).optimal_set()
     assert optimal.complete and len(optimal.directions) == 10
 

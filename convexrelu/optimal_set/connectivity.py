@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convexrelu.arrays import Array, BoolArray, IntArray
+from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
 from convexrelu.errors import InvalidInputError, UnsupportedError
 from convexrelu.network import Network
 
@@ -100,21 +100,25 @@ def _rows(network: Network, index: IntArray, root: Array) -> Network:
 
 
 def weights_of(optimal: OptimalSet, network: Network) -> Array:
-    """The weights (m,) of an optimal network's neurons on the active directions."""
-    problem, directions = optimal.problem, optimal.directions
-    arrangement = problem.arrangement
-    U = arrangement.from_weights(network.hidden, network.hidden_bias) * np.abs(network.output)
-    cost, signs = arrangement.cost(U), np.sign(network.output[:, 0])
-    alpha = np.zeros(len(directions))
-    for u, c, s in zip(U[cost > 0], cost[cost > 0], signs[cost > 0], strict=True):
-        distance = np.linalg.norm(directions.neurons - u / c, axis=1) + 2.0 * (directions.signs != s)
+    """The point of the polytope that an optimal network comes from."""
+    problem, directions, polytope = optimal.problem, optimal.directions, optimal.polytope
+    arrangement, size = problem.arrangement, row_norms(network.output)
+    U = arrangement.from_weights(network.hidden, network.hidden_bias) * size[:, None]
+    cost = arrangement.cost(U)
+    alpha = np.zeros(polytope.size)
+    for j in np.flatnonzero(cost > 0):
+        distance = row_norms(directions.neurons - U[j] / cost[j])
+        distance += row_norms(directions.outputs - network.output[j] / size[j])
         if distance.min(initial=np.inf) > SAME:
             raise UnsupportedError(
                 "`path_between` takes networks whose neurons have the listed directions; one of these lies on a "
                 "segment between two, or is the mirror image of one."
             )
-        alpha[int(np.argmin(distance))] += c
-    return optimal.polytope.corrected(alpha)
+        alpha[int(np.argmin(distance))] += cost[j]
+    spare = polytope.A[:, len(directions) :]
+    missed = (optimal.fits.ends - network(problem.X)).ravel()
+    alpha[len(directions) :] = np.maximum(spare.T @ missed, 0.0) / np.maximum((spare**2).sum(axis=0), 1e-300)
+    return polytope.corrected(alpha)
 
 
 def path_between(optimal: OptimalSet, a: Network, b: Network, width: int) -> Connection:
@@ -127,7 +131,8 @@ def path_between(optimal: OptimalSet, a: Network, b: Network, width: int) -> Con
             raise InvalidInputError(f"`{name}` has {network.n_neurons} neurons, more than `width`={width}.")
     found = list(islice(optimal.polytope.vertices(), MOST_VERTICES + 1))
     points = np.array([weights_of(optimal, a), weights_of(optimal, b), *found[:MOST_VERTICES]])
-    corners = _shortest(points > USED * optimal.polytope.total, width)
+    used = points[:, : len(optimal.directions)] > USED * optimal.polytope.total
+    corners = _shortest(used, width)
     if corners is None:
         return Connection((), width, 0.0, _reason(optimal, len(found), width))
     networks = tuple(optimal.network(points[i]) for i in corners)

@@ -1,6 +1,6 @@
 """Whether a network is optimal, and if not, why: `Membership`.
 
-Letters: `nu` (n,) dual variable, `lam` price of norm, `u` (k,) a neuron with its output weight multiplied in.
+Letters: `nu` (n, T) dual variable, `lam` price of norm, `F` (n, T) predictions.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Membership:
 def membership(optimal: OptimalSet, network: Network, tol: float) -> Membership:
     """Check the conditions of optimality one by one; the first that fails is the reason.
 
-    Together they are sufficient: the predictions, hence the loss, are optimal; each neuron costs lam |u| = s nu .
-    relu(Z u), its share of nu . f; so the cost is nu . f for all that satisfy them.
+    Together they are sufficient: -nu is a subgradient of the loss at the predictions, and each neuron costs what it
+    earns, its share of <nu, F>; so nu proves the network optimal.
     """
     problem = optimal.problem
     problem.objective(network)  # raises if it does not fit
@@ -48,21 +48,27 @@ def membership(optimal: OptimalSet, network: Network, tol: float) -> Membership:
 
 def _predictions(optimal: OptimalSet, network: Network, tol: float) -> str:
     problem = optimal.problem
-    difference = np.abs(network(problem.X)[:, 0] - optimal.fit)
-    worst = int(np.argmax(difference))
-    if difference[worst] <= tol * max(float(np.abs(problem.Y).max()), 1e-300):
+    F = network(problem.X)
+    if problem.loss.couples_tasks and problem.linear.free.shape[1]:
+        F = F - (F - optimal.optimum.fit).mean(axis=1, keepdims=True)  # what softmax does not see
+    off = optimal.fits.off(F)
+    i, t = (int(index) for index in np.unravel_index(int(np.argmax(off)), off.shape))
+    if off[i, t] <= tol * max(problem.loss.unit(problem.Y), 1e-300):
         return ""
-    x, wanted = problem.X[worst].tolist(), optimal.fit[worst]
-    return f"it predicts {network(problem.X)[worst, 0]:.8g} at {x}, every optimal network {wanted:.8g}"
+    low, high = optimal.fits.lower[i, t], optimal.fits.upper[i, t]
+    wanted = f"{low:.8g}" if low == high else f"at most {high:.8g}" if np.isfinite(high) else f"at least {low:.8g}"
+    task = f" for task {t}" if problem.Y.shape[1] > 1 else ""
+    return f"it predicts {F[i, t]:.8g} at {problem.X[i].tolist()}{task}, every optimal network {wanted}"
 
 
 def _linear_part(optimal: OptimalSet, network: Network, tol: float) -> str:
     problem = optimal.problem
-    skip, constant = problem.linear.to_weights(np.zeros((optimal.state.n_free, 1)), optimal.penalized[:, None])
+    T = problem.Y.shape[1]
+    skip, constant = problem.linear.to_weights(np.zeros((optimal.optimum.n_free, T)), optimal.optimum.penalized)
     for name, given, wanted in (("skip", network.skip, skip), ("output_bias", network.output_bias, constant)):
         if getattr(problem, name) != "penalized":
             continue
-        size = max(float(np.abs(wanted).max()), float(np.abs(problem.Y).max()))
+        size = max(float(np.abs(wanted).max()), problem.loss.unit(problem.Y))
         if np.abs(given - wanted).max() > tol * size:
             return (
                 f"its penalised {name} is {given.ravel().tolist()}, every optimal network's {wanted.ravel().tolist()}"
@@ -82,13 +88,14 @@ def _balance(optimal: OptimalSet, network: Network, tol: float) -> str:
 
 
 def _directions(optimal: OptimalSet, network: Network, tol: float) -> str:
-    problem, state = optimal.problem, optimal.state
-    features = np.maximum(problem.X @ network.hidden.T + network.hidden_bias, 0.0) * network.output[:, 0]
+    problem, nu = optimal.problem, optimal.optimum.nu
+    features = np.maximum(problem.X @ network.hidden.T + network.hidden_bias, 0.0)
+    earned = np.einsum("nt,nm,mt->m", nu, features, network.output)
     cost = problem.penalty * network.neuron_norms() * row_norms(network.output)
-    wasted = cost - state.nu @ features
     size = problem.penalty * max(optimal.polytope.total, 1e-300)
-    if np.abs(wasted).max(initial=0.0) <= tol * size:
+    wasted = np.abs(cost - earned)
+    if wasted.max(initial=0.0) <= tol * size:
         return ""
-    j = int(np.argmax(np.abs(wasted)))
-    share = float(state.nu @ features[:, j] / cost[j]) if cost[j] > 0 else 0.0
+    j = int(np.argmax(wasted))
+    share = float(earned[j] / cost[j]) if cost[j] > 0 else 0.0
     return f"the direction of neuron {j} is not active: it earns {share:.8g} of what it costs"

@@ -1,14 +1,16 @@
 """`OptimalSet`: all globally optimal networks of a problem.
 
-Letters: `(u_e, s_e)` active directions (`convexrelu.optimal_set.directions`), `alpha` (m,) their weights, `a_e = s_e
-relu(Z u_e)` their predictions, `Q_f beta_f`, `Q_p beta_p` the free and the penalised linear part, `f` the optimal
-predictions, which are unique, `lam` the price of norm.
+Letters: `(u_e, o_e)` active directions (`convexrelu.optimal_set.directions`), `alpha` (m,) their weights, `a_e = relu(Z
+u_e) o_e^T` their predictions, `Q_f beta_f`, `Q_p beta_p` the free and the penalised linear part, `F` (n, T)
+predictions, `lam` the price of norm.
 
-    f = sum_e alpha_e a_e + Q_f beta_f + Q_p beta_p,   alpha >= 0;   cost lam sum(alpha), the same all over the set
+    F = sum_e alpha_e a_e + Q_f beta_f + Q_p beta_p,   alpha >= 0
 
 Every optimal network comes from such weights: each neuron has an active direction, |neuron| = |output weight|, and the
 products of the two add up to alpha_e over the neurons of direction e; with a free bias a neuron may also lie on a
-segment, between the two directions that share its weights.
+segment, between the two directions that share its weights. F is unique, and sum(alpha) with it, unless the loss is
+straight or has kinks: then F moves in a polyhedron (`convexrelu.optimal_set.fits`), with one more weight for each
+sample that can move.
 """
 
 from __future__ import annotations
@@ -21,16 +23,20 @@ from typing import Any
 
 import numpy as np
 
-from convexrelu.arrays import Array, frozen
-from convexrelu.errors import InvalidInputError
+from convexrelu.arrays import Array, frozen, row_norms
+from convexrelu.errors import InvalidInputError, UnsupportedError
+from convexrelu.losses import ExactFit, SquaredLoss
 from convexrelu.network import Network
 from convexrelu.optimal_set.connectivity import Connection, path_between
 from convexrelu.optimal_set.directions import Census, Directions
+from convexrelu.optimal_set.fits import Fits, fits_of
 from convexrelu.optimal_set.membership import Membership, membership
-from convexrelu.optimal_set.polish import check_supported, network_of_neurons, polish, without_idle_samples
-from convexrelu.optimal_set.polytope import POSITIVE, Polytope
-from convexrelu.optimal_set.predictions import Minimum, minimize_over, outside_span, prediction_range
+from convexrelu.optimal_set.optimum import Optimum
+from convexrelu.optimal_set.polish import network_of_neurons, without_idle_samples
+from convexrelu.optimal_set.polytope import POSITIVE, Polytope, bounded
+from convexrelu.optimal_set.predictions import Minimum, minimize_over, prediction_range, undetermined
 from convexrelu.optimal_set.proof import Proof, census_of
+from convexrelu.optimal_set.refinement import free_vectors, optimum_of, vectors
 from convexrelu.optimal_set.smallest import Smallest, smallest
 from convexrelu.optimal_set.stationary import Stationary
 from convexrelu.problem import TrainingProblem
@@ -50,25 +56,29 @@ STEPS_PER_DIMENSION = 10
 class OptimalSet:
     """The set of all optimal networks.
 
-    Made by `Result.optimal_set()`. It is determined by the optimal predictions and dual variable, which Newton's method
-    brings to rounding first, and by the directions that are active at that dual variable.
+    Made by `Result.optimal_set()`. It is determined by a dual variable, which Newton's method brings to rounding first,
+    by the directions that are active at it, and by the predictions that it allows: one only if the loss is strictly
+    convex.
 
     Attributes
     ----------
     problem : TrainingProblem
         Without samples of weight zero.
     directions : Directions
+    fits : Fits
+        Bounds on the predictions on the samples of positive weight.
     polytope : Polytope
-        The weights of the directions.
-    state : Stationary
-        An optimal network with independent neurons, and the dual variable.
-    accuracy : float
-        Largest violation of the optimality conditions by `state`, relative.
+        The weights of the directions, then those of the samples whose predictions can move.
+    optimum : Optimum
+        An optimal network and the dual variable.
     complete : bool
         Whether it is proven that no other direction is active: that the set is all optimal networks (for a result
         optimal among given patterns: all with these patterns).
     completeness : str
         How that was proven, or why it was not.
+    is_finite : bool
+        False where infinitely many directions are active, as several tasks may have it: what is said then is true of
+        the networks with the directions found.
 
     References
     ----------
@@ -90,43 +100,65 @@ class OptimalSet:
 
     problem: TrainingProblem
     directions: Directions
+    fits: Fits
     polytope: Polytope
-    state: Stationary
-    accuracy: float
+    optimum: Optimum
     complete: bool
     completeness: str
+    is_finite: bool = True
 
     @classmethod
     def of(cls, result: Result) -> OptimalSet:
         """The optimal set of a solved problem; see `Result.optimal_set`."""
-        check_supported(result.problem, "the optimal set")
         problem = without_idle_samples(result.problem)
+        _check_bounded(problem)
         patterns = result.patterns if result.certificate.scope == "patterns" else None
-        state, accuracy = polish(result, problem, patterns)
-        if accuracy > LEAST_ACCURACY:
+        optimum = optimum_of(result, problem, patterns)
+        if optimum.accuracy > LEAST_ACCURACY:
             raise InvalidInputError(
-                f"`result` could not be brought to the optimum: its conditions still fail by {accuracy:.1g}. Solve "
-                "with a smaller `tol`, or rescale the data."
+                f"`result` could not be brought to the optimum: its conditions still fail by {optimum.accuracy:.1g}. "
+                "Solve with a smaller `tol`, or rescale the data."
             )
-        census = Census(state, patterns, max(ACTIVE, 10 * accuracy))
-        proof: Proof = census_of(census, result)
-        polytope = _polytope(state, proof.directions)
-        vertex = _at_vertex(state, proof.directions, polytope)
-        return cls(problem, proof.directions, polytope, vertex, accuracy, proof.complete, proof.text)
+        tol = max(ACTIVE, 10 * optimum.accuracy)
+        proof: Proof = census_of(Census(optimum, patterns, tol), result)
+        fits = fits_of(optimum, tol)
+        polytope = _polytope(optimum, proof.directions, fits)
+        return cls(problem, proof.directions, fits, polytope, optimum, proof.complete, proof.text, proof.finite)
 
     def __repr__(self) -> str:
-        kind = "complete" if self.complete else "not proven complete"
+        kind = "complete" if self.complete else "not proven complete" if self.is_finite else "of infinitely many"
         return f"OptimalSet({len(self.directions)} active directions, dimension {self.dimension}, {kind})"
+
+    @cached_property
+    def state(self) -> Stationary:
+        """An optimal network with independent neurons, in the coordinates of its cells; of one task.
+
+        Raises
+        ------
+        UnsupportedError
+            For several tasks, or a loss other than the squared one and interpolation.
+        """
+        if self.problem.Y.shape[1] > 1 or not isinstance(self.problem.loss, SquaredLoss | ExactFit):
+            raise UnsupportedError(f"there is no such state of {self.problem}: it takes one task and the squared loss.")
+        return _at_vertex(self.optimum, self.directions, self.polytope)
+
+    @property
+    def accuracy(self) -> float:
+        """Largest violation of the conditions of optimality by `optimum`, relative."""
+        return self.optimum.accuracy
 
     @property
     def penalized(self) -> Array:
-        """Coefficients of the penalised linear columns: the same in every optimal network."""
-        return self.state.linear[self.state.n_free :]
+        """Coefficients (q',), or (q', T), of the penalised linear columns: the same in every optimal network."""
+        return _one_task_flat(self.optimum.penalized)
 
     @property
     def fit(self) -> Array:
-        """The optimal predictions (n,) on the samples of positive weight: the same in every optimal network."""
-        return frozen(self.state.fit)
+        """Optimal predictions (n,), or (n, T), on the samples of positive weight.
+
+        Those of every optimal network unless the loss is flat or has kinks: see `fits`, and `prediction_range`.
+        """
+        return _one_task_flat(self.optimum.fit)
 
     @cached_property
     def objective(self) -> float:
@@ -163,23 +195,25 @@ class OptimalSet:
     def _freedoms(self) -> list[str]:
         """What distinguishes optimal networks, one phrase for each."""
         found = []
-        if self.dimension:
-            count = int(self.polytope.can_be_positive.sum())
-            found.append(f"weight can be traded between {count} active directions in {self.dimension} independent ways")
-        heavy = self.polytope.bounds[1] > POSITIVE * self.polytope.total
+        heavy = self.polytope.bounds[1][: len(self.directions)] > POSITIVE * self.polytope.total
+        if self.dimension and self.fits.open.any():
+            found.append(f"weights, and predictions on samples, can be traded in {self.dimension} independent ways")
+        elif self.dimension:
+            count, ways = int(heavy.sum()), self.dimension
+            found.append(f"weight can be traded between {count} active directions in {ways} independent ways")
         segments, rays = self.directions.segments, self.directions.rays
         if heavy[segments].all(axis=1).any():
             found.append("the bias of a neuron is free between the kinks of two samples")
         if heavy[rays].any():
             found.append("the bias of a neuron that is on at every sample is free")
-        if outside_span(self.problem, self.problem.X.mean(axis=0) + np.eye(self.problem.X.shape[1])).any():
-            found.append("the data leave the free skip undetermined in some direction")
+        if undetermined(self.problem, self.problem.X.mean(axis=0) + np.eye(self.problem.X.shape[1])).any():
+            found.append("the data leave the free skip or output bias undetermined in some direction")
         return found
 
     # -- networks -----------------------------------------------------------------------------------------------------
 
     def network(self, weights: Any) -> Network:
-        """The optimal network with given weights (m,) of the directions, one neuron for each positive one.
+        """The optimal network with given weights, a point of `polytope`: one neuron for each positive one.
 
         Raises
         ------
@@ -189,7 +223,7 @@ class OptimalSet:
         alpha = np.asarray(weights, dtype=float)
         if alpha.shape != (self.polytope.size,) or not np.isfinite(alpha).all():
             raise InvalidInputError(
-                f"`weights` must be {self.polytope.size} numbers, one for each direction; got shape {alpha.shape}."
+                f"`weights` must be {self.polytope.size} numbers, a point of `polytope`; got shape {alpha.shape}."
             )
         nearest = self.polytope.corrected(alpha)
         if np.abs(nearest - alpha).max(initial=0.0) > 1e-6 * (self.polytope.total or 1.0):
@@ -197,13 +231,15 @@ class OptimalSet:
                 "`weights` are not in the polytope: the network would not predict what optimal networks do. Write "
                 "convex combinations of weights that are, such as `polytope.center`."
             )
-        return self.network_of(self.directions.neurons, self.directions.signs, nearest, self.polytope)
+        return self.network_of(self.directions.neurons, self.directions.outputs, nearest, self.polytope)
 
-    def network_of(self, neurons: Array, signs: Array, alpha: Array, polytope: Polytope) -> Network:
-        """The network of directions (m', k), signs and weights (m',), its free linear part fitted."""
-        rest = polytope.g - polytope.A @ alpha
-        free = np.asarray(np.linalg.lstsq(polytope.Q, rest, rcond=None)[0], dtype=float)
-        return network_of_neurons(self.problem, alpha[:, None] * neurons, signs, free, self.penalized)
+    def network_of(self, neurons: Array, outputs: Array, weights: Array, polytope: Polytope) -> Network:
+        """The network of directions (m', k), outputs (m', T) and a point of `polytope`, its free linear part fitted."""
+        free = np.linalg.lstsq(polytope.Q, polytope.g - polytope.A @ weights, rcond=None)[0]
+        alpha = weights[: len(neurons), None]
+        return network_of_neurons(
+            self.problem, alpha * neurons, outputs, np.asarray(free, dtype=float), self.optimum.penalized
+        )
 
     def center(self) -> Network:
         """A network in the relative interior: every direction that some optimal network uses has a neuron."""
@@ -234,14 +270,27 @@ class OptimalSet:
         return tuple(self.network(alpha) for alpha in self.polytope.sample(rng, check_count(k, "k"), steps))
 
     def minimal_network(self) -> Network:
-        """An optimal network no neuron of which can be dropped: a vertex, at most n - rank(Q) neurons.
+        """An optimal network no neuron of which can be dropped: a vertex, at most T (n - rank(Q)) neurons.
 
         Notes
         -----
         Weights are traded along dependences between predictions until these are independent, O(m n^2) (Mishkin and
         Pilanci 2023, Algorithm 1). Not always one with the fewest neurons: see `smallest_network`.
         """
-        return self.network(self.polytope.pruned(self.polytope.center))
+        weights = self.polytope.pruned(self.polytope.center)
+        return self.network(weights if not self.fits.open.any() else self._without_spare(weights))
+
+    def _without_spare(self, weights: Array) -> Array:
+        """Weights without directions that predictions can make up for: each in turn goes to zero if it can."""
+        polytope, m = self.polytope, len(self.directions)
+        for e in range(m):
+            used = np.concatenate([weights[:m] > 0, np.ones(polytope.size - m, dtype=np.bool_)])
+            if weights[e] > 0:
+                least = polytope.restricted(used).minimize(np.eye(polytope.size)[e, used])
+                if least[int(used[:e].sum())] == 0:
+                    weights = np.zeros(polytope.size)
+                    weights[used] = least
+        return weights
 
     def smallest_network(self, time_limit: float | None = None) -> Smallest:
         """An optimal network with the fewest neurons, and a proven lower bound on their number.
@@ -311,8 +360,8 @@ class OptimalSet:
         Parameters
         ----------
         objective : callable
-            Takes the predictions, a cvxpy expression (N,), and returns a convex cvxpy expression of one number. For a
-            maximum of a concave function return its negative.
+            Takes the predictions, a cvxpy expression (N,), or (N, T) for several tasks, and returns a convex cvxpy
+            expression of one number. For a maximum of a concave function return its negative.
         X_new : array (N, d)
 
         Returns
@@ -344,8 +393,9 @@ class OptimalSet:
 
         Returns
         -------
-        lower, upper : float64 (N,), float64 (N,)
-            Each attained, but not all by one network; infinite where a free skip is not determined by the data.
+        lower, upper : float64 (N,), or (N, T) for several tasks
+            Each attained, but not all by one network; infinite where the data do not determine a free skip (or, of
+            softmax, a free output bias).
 
         Notes
         -----
@@ -362,18 +412,38 @@ class OptimalSet:
         return points
 
 
-def _polytope(state: Stationary, directions: Directions) -> Polytope:
-    problem = state.problem
-    A = directions.signs * np.maximum(problem.arrangement.Z @ directions.neurons.T, 0.0)
-    g = state.fit - problem.linear.penalized @ state.linear[state.n_free :]
-    return Polytope(A, g, problem.linear.free, float(state.costs.sum()))
+def _one_task_flat(rows: Array) -> Array:
+    """Rows (n,) of one task, (n, T) of several."""
+    return frozen(rows[:, 0] if rows.shape[1] == 1 else rows)
 
 
-def _at_vertex(state: Stationary, directions: Directions, polytope: Polytope) -> Stationary:
-    """The state with one neuron for each direction of a vertex of the polytope: none twice, none dependent."""
+def _check_bounded(problem: TrainingProblem) -> None:
+    separated = problem.dual_domain.n_separated
+    if separated:
+        raise UnsupportedError(
+            f"the optimal set of {problem} is unbounded: {separated} samples let the free linear part grow for ever at "
+            "no cost. Drop them, or penalise the skip and the output bias."
+        )
+
+
+def _polytope(optimum: Optimum, directions: Directions, fits: Fits) -> Polytope:
+    problem = optimum.problem
+    A, Q = vectors(problem, directions.neurons, directions.outputs), free_vectors(problem)
+    g = (fits.ends - problem.linear.penalized @ optimum.penalized).ravel()
+    total = float(optimum.costs.sum())
+    if not fits.open.any():
+        return Polytope(A, g, Q, total)
+    # Weights of samples are measured in units in which they are about as large as those of directions.
+    unit = problem.loss.unit(problem.Y)
+    total = total or unit / (float(row_norms(A.T).max(initial=0.0)) or 1.0)
+    return bounded(np.hstack([A, fits.columns() * (unit / total)]), g, Q, total)
+
+
+def _at_vertex(optimum: Optimum, directions: Directions, polytope: Polytope) -> Stationary:
+    """The network of a vertex of the polytope: no direction twice, none dependent."""
     alpha = polytope.pruned(polytope.center)
     used = alpha > 0
     neurons = alpha[used, None] * directions.neurons[used]
     free = np.asarray(np.linalg.lstsq(polytope.Q, polytope.g - polytope.A @ alpha, rcond=None)[0], dtype=float)
-    linear = np.concatenate([free, state.linear[state.n_free :]])
-    return Stationary.of(state.problem, neurons, directions.signs[used], linear, state.nu, ACTIVE).polished()
+    linear = np.concatenate([free, optimum.penalized[:, 0]])
+    return Stationary.of(optimum.problem, neurons, directions.signs[used], linear, optimum.nu[:, 0], ACTIVE).polished()

@@ -50,6 +50,15 @@ def check_supported(problem: TrainingProblem, what: str) -> None:
         )
 
 
+def check_usable(result: Result) -> None:
+    """Raise InvalidInputError unless the result is optimal, as far as its solver can tell."""
+    if result.status not in USABLE:
+        raise InvalidInputError(
+            f"`result` is {result.status.name} with a gap of {result.certificate.gap:.1g}: the optimal set needs the "
+            f"optimum. {result.status.advice}"
+        )
+
+
 def without_idle_samples(problem: TrainingProblem) -> TrainingProblem:
     """The same problem without samples of weight zero: they neither cost nor restrict anything."""
     heavy = problem.sample_weight > 0
@@ -84,11 +93,7 @@ def polish(result: Result, problem: TrainingProblem, patterns: Patterns | None) 
     InvalidInputError
         If the result is not optimal within its tolerance.
     """
-    if result.status not in USABLE:
-        raise InvalidInputError(
-            f"`result` is {result.status.name} with a gap of {result.certificate.gap:.1g}: the optimal set needs the "
-            f"optimum. {result.status.advice}"
-        )
+    check_usable(result)
     best = best_attempt(problem, patterns, *_start_of(result, problem))
     if best[1] > GOOD and patterns is None and not problem.is_interpolation:
         again = best_attempt(problem, patterns, *_sharpened(problem, result.network))
@@ -167,19 +172,22 @@ def network_of_iterate(problem: TrainingProblem, iterate: Iterate) -> Network:
 
 
 def network_of_neurons(
-    problem: TrainingProblem, neurons: Array, signs: Array, free: Array, penalized: Array
+    problem: TrainingProblem, neurons: Array, outputs: Array, free: Array, penalized: Array
 ) -> Network:
-    """The balanced network of neurons (m, k) whose output weights have been multiplied in."""
-    arrangement = problem.arrangement
+    """The balanced network of neurons (m, k), with their unit outputs (m, T) or (m,)."""
+    arrangement, T = problem.arrangement, problem.Y.shape[1]
     root = np.sqrt(arrangement.cost(neurons))[:, None]
     kept = root[:, 0] > 0
     hidden, hidden_bias = arrangement.to_weights(neurons[kept] / root[kept])
-    skip, output_bias = problem.linear.to_weights(free[:, None], penalized[:, None])
-    return Network(hidden, hidden_bias, signs[kept, None] * root[kept], skip, output_bias, problem.bias)
+    q, r = problem.linear.free.shape[1], problem.linear.penalized.shape[1]
+    skip, output_bias = problem.linear.to_weights(free.reshape(q, T), penalized.reshape(r, T))
+    output = outputs.reshape(len(neurons), T)[kept] * root[kept]
+    return Network(hidden, hidden_bias, output, skip, output_bias, problem.bias)
 
 
 def _attempt(problem: TrainingProblem, network: Network, nu: Array, kink: float, negligible: float) -> Stationary:
     """Newton's method from an independent part of the network."""
+    predictions = network(problem.X)[:, 0]
     arrangement, network = problem.arrangement, network.merged(kink)
     neurons = arrangement.from_weights(network.hidden, network.hidden_bias) * np.abs(network.output)
     signs = np.sign(network.output[:, 0])
@@ -192,13 +200,13 @@ def _attempt(problem: TrainingProblem, network: Network, nu: Array, kink: float,
     weights = independent_weights(columns, np.ones(len(cost)), problem.linear.free)
     kept = weights > negligible
     neurons, signs = (weights[:, None] * neurons)[kept], signs[kept]
-    linear = _linear_coefficients(problem, neurons, signs)
+    linear = _linear_coefficients(problem, predictions, neurons, signs)
     return Stationary.of(problem, neurons, signs, linear, nu, kink).polished()
 
 
-def _linear_coefficients(problem: TrainingProblem, neurons: Array, signs: Array) -> Array:
+def _linear_coefficients(problem: TrainingProblem, predictions: Array, neurons: Array, signs: Array) -> Array:
     """Free and penalised coefficients (q + q',) that fit what the neurons leave: a start for Newton's method."""
-    rest = problem.Y[:, 0] - np.maximum(problem.arrangement.Z @ neurons.T, 0.0) @ signs
+    rest = predictions - np.maximum(problem.arrangement.Z @ neurons.T, 0.0) @ signs
     Q = np.hstack([problem.linear.free, problem.linear.penalized])
     return np.asarray(np.linalg.lstsq(Q, rest, rcond=None)[0])
 

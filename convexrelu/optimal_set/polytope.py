@@ -6,7 +6,8 @@ the neurons have to predict,
     {alpha >= 0 : A alpha = g modulo the span of Q}.
 
 It is bounded, and sum(alpha) is the same all over it: the dual variable nu is orthogonal to Q and has nu . a_e = lam.
-Inside, `B alpha = b` are the same equations with independent rows.
+Where predictions can move, further columns stand for these, and the sum need not be the same. Several tasks stand below
+each other in one column. Inside, `B alpha = b` are the same equations with independent rows.
 """
 
 from __future__ import annotations
@@ -40,13 +41,17 @@ class Polytope:
     g : float64 (n,)
     Q : float64 (n, q)
     total : float
-        The sum of the weights.
+        The sum of the weights, or where it is not the same all over about its largest.
     """
 
     A: Array
     g: Array
     Q: Array
     total: float
+
+    def restricted(self, used: BoolArray) -> Polytope:
+        """The face in which only some weights (m,) are not zero."""
+        return Polytope(self.A[:, used], self.g, self.Q, self.total)
 
     @property
     def size(self) -> int:
@@ -169,7 +174,7 @@ class Polytope:
 
     def _hit_and_run(self, rng: np.random.Generator, alpha: Array) -> Array:
         step = self.basis @ rng.standard_normal(self.dimension)
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             reach = np.where(self.can_be_positive & (step != 0), -alpha / step, np.nan)
         low = float(np.nanmax(np.where(step > 0, reach, np.nan)))
         high = float(np.nanmin(np.where(step < 0, reach, np.nan)))
@@ -218,3 +223,10 @@ class Polytope:
                 if (rows @ ray >= -ZERO).all() and not any(np.linalg.norm(ray - r) <= 1e-6 for r in found):
                     found.append(ray)
                     yield ray
+
+
+def bounded(A: Array, g: Array, Q: Array, total: float) -> Polytope:
+    """The polytope of weights whose sum is not the same all over, found to be larger than `total` perhaps."""
+    polytope = Polytope(A, g, Q, total)
+    largest = float(polytope.minimize(-np.ones(A.shape[1])).sum())
+    return Polytope(A, g, Q, max(largest, total))

@@ -22,6 +22,7 @@ from convexrelu.arrays import Array, BoolArray, row_norms
 from convexrelu.errors import InvalidInputError
 from convexrelu.network import Network
 from convexrelu.optimal_set.polytope import Polytope
+from convexrelu.optimal_set.refinement import vectors
 from convexrelu.problem import TrainingProblem
 
 if TYPE_CHECKING:
@@ -56,46 +57,50 @@ class Extended:
 
     @cached_property
     def neurons(self) -> tuple[Array, Array]:
-        """Directions (m', k) and signs (m',): the active ones, then those with a kink at a new point."""
+        """Directions (m', k) and outputs (m', T): the active ones, then those with a kink at a new point."""
         directions = self.optimal.directions
-        extra = [row for low, high, s in self._intervals() for row in self._between(low, high, s)]
+        extra = [(row, directions.outputs[i]) for i, high in self._intervals() for row in self._between(i, high)]
         if not extra:
-            return directions.neurons, directions.signs
-        rows = np.array(extra)
-        return np.vstack([directions.neurons, rows[:, :-1]]), np.concatenate([directions.signs, rows[:, -1]])
+            return directions.neurons, directions.outputs
+        rows, outputs = zip(*extra, strict=True)
+        return np.vstack([directions.neurons, *rows]), np.vstack([directions.outputs, *outputs])
 
-    def _intervals(self) -> list[tuple[Array, float, float]]:
-        """Lower end, upper bias and sign of each interval of active biases."""
+    def _intervals(self) -> list[tuple[int, float]]:
+        """Lower end and upper bias of each interval of active biases."""
         d = self.optimal.directions
-        inner = [(d.neurons[i], float(d.neurons[j, -1]), float(d.signs[i])) for i, j in d.segments]
-        return inner + [(d.neurons[i], np.inf, float(d.signs[i])) for i in d.rays]
+        inner = [(int(i), float(d.neurons[j, -1])) for i, j in d.segments]
+        return inner + [(int(i), np.inf) for i in d.rays]
 
-    def _between(self, low: Array, high: float, s: float) -> list[Array]:
+    def _between(self, i: int, high: float) -> list[Array]:
         """The interval's neurons with a kink at a new point, strictly inside."""
-        arrangement = self.optimal.problem.arrangement
+        arrangement, low = self.optimal.problem.arrangement, self.optimal.directions.neurons[i]
         hidden, hidden_bias = arrangement.to_weights(low[None])
         kinks = np.unique(low[-1] - (self.X_new @ hidden[0] + hidden_bias[0]))
         inside = kinks[(kinks > low[-1]) & (kinks < high)]
-        return [np.concatenate([low[:-1], [b, s]]) for b in inside]
+        return [np.append(low[:-1], b) for b in inside]
 
     @cached_property
     def polytope(self) -> Polytope:
-        """The weights of all these directions."""
-        base, (neurons, signs) = self.optimal.polytope, self.neurons
-        if len(signs) == base.size:
+        """The weights of all these directions, then those of the samples whose predictions can move."""
+        base, (neurons, outputs) = self.optimal.polytope, self.neurons
+        m = len(self.optimal.directions)
+        if len(neurons) == m:
             return base
-        A = signs * np.maximum(self.optimal.problem.arrangement.Z @ neurons.T, 0.0)
+        A = np.hstack([vectors(self.optimal.problem, neurons, outputs), base.A[:, m:]])
         return Polytope(A, base.g, base.Q, base.total)
 
     @cached_property
     def linear(self) -> tuple[Array, Array]:
-        """(C, c0): predictions C alpha + c0 at the new points."""
-        problem, (neurons, signs) = self.optimal.problem, self.neurons
+        """(C, c0): predictions C alpha + c0 (N T,) at the new points."""
+        problem, (neurons, outputs) = self.optimal.problem, self.neurons
         hidden, hidden_bias = problem.arrangement.to_weights(neurons)
-        features = signs * np.maximum(self.X_new @ hidden.T + hidden_bias, 0.0)
+        features = np.maximum(self.X_new @ hidden.T + hidden_bias, 0.0)
+        A, Q, T = self.polytope.A, self.polytope.Q, problem.Y.shape[1]
+        C = np.zeros((len(self.X_new) * T, A.shape[1]))
+        C[:, : len(neurons)] = np.einsum("nm,mt->ntm", features, outputs).reshape(len(C), len(neurons))
         free, penalized = self._linear_columns()
-        back = free @ np.linalg.pinv(self.polytope.Q)
-        return features - back @ self.polytope.A, back @ self.polytope.g + penalized @ self.optimal.penalized
+        back = np.kron(free, np.eye(T)) @ np.linalg.pinv(Q)
+        return C - back @ A, back @ self.polytope.g + (penalized @ self.optimal.optimum.penalized).ravel()
 
     def _linear_columns(self) -> tuple[Array, Array]:
         """The free and the penalised columns (N, q), (N, q') at the new points."""
@@ -109,6 +114,13 @@ class Extended:
     def network(self, alpha: Array) -> Network:
         """The optimal network with weights alpha (m',)."""
         return self.optimal.network_of(*self.neurons, alpha, self.polytope)
+
+
+def undetermined(problem: TrainingProblem, X_new: Array) -> BoolArray:
+    """Points (N,) at which the free part can take any value: outside the span of the data, or for softmax anywhere."""
+    if problem.loss.couples_tasks and problem.linear.free.shape[1]:
+        return np.ones(len(X_new), dtype=bool)
+    return outside_span(problem, X_new)
 
 
 def outside_span(problem: TrainingProblem, X_new: Array) -> BoolArray:
@@ -126,29 +138,33 @@ def outside_span(problem: TrainingProblem, X_new: Array) -> BoolArray:
 
 def prediction_range(optimal: OptimalSet, X_new: Array) -> tuple[Array, Array]:
     """Lowest and highest prediction at each new point; see `OptimalSet.prediction_range`."""
-    lower, upper = np.empty(len(X_new)), np.empty(len(X_new))
+    T = optimal.problem.Y.shape[1]
+    lower, upper = np.empty((len(X_new), T)), np.empty((len(X_new), T))
     for i, x in enumerate(X_new):
         extended = Extended(optimal, x[None])
         C, c0 = extended.linear
-        ends = [C[0] @ extended.polytope.minimize(sign * C[0]) for sign in (1.0, -1.0)]
-        lower[i], upper[i] = min(ends) + c0[0], max(ends) + c0[0]
-    unbounded = outside_span(optimal.problem, X_new)
-    lower[unbounded], upper[unbounded] = -np.inf, np.inf
-    return lower, upper
+        for t in range(T):
+            ends = [C[t] @ extended.polytope.minimize(sign * C[t]) for sign in (1.0, -1.0)]
+            lower[i, t], upper[i, t] = min(ends) + c0[t], max(ends) + c0[t]
+    anything = undetermined(optimal.problem, X_new)
+    lower[anything], upper[anything] = -np.inf, np.inf
+    return (lower[:, 0], upper[:, 0]) if T == 1 else (lower, upper)
 
 
 def minimize_over(optimal: OptimalSet, objective: Callable[[Any], Any], X_new: Array) -> Minimum:
     """Minimise a convex function of the predictions; see `OptimalSet.minimize`."""
     import cvxpy as cp  # a second
 
-    if outside_span(optimal.problem, X_new).any():
+    if undetermined(optimal.problem, X_new).any():
         raise InvalidInputError(
-            "`X_new` has points outside the span of the data, where the free skip can take any value; drop them."
+            "`X_new` has points at which the free skip or output bias can take any value: outside the span of the data "
+            "or, for softmax, anywhere. Drop them, or penalise what is free."
         )
     extended = Extended(optimal, X_new)
     (C, c0), (B, b) = extended.linear, extended.polytope.equations
     share = cp.Variable(extended.polytope.size, nonneg=True)
-    goal = objective((C * extended.polytope.scale) @ share + c0)
+    predictions, T = (C * extended.polytope.scale) @ share + c0, optimal.problem.Y.shape[1]
+    goal = objective(predictions if T == 1 else cp.reshape(predictions, (len(X_new), T), order="C"))  # type: ignore[attr-defined]
     program = cp.Problem(cp.Minimize(goal), [B @ share == b])
     if not program.is_dcp():
         raise InvalidInputError("`objective` must return a convex cvxpy expression (by cvxpy's rules) of one number.")

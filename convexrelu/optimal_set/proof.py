@@ -23,23 +23,35 @@ ROUNDS = 20
 
 @dataclass(frozen=True, eq=False)
 class Proof:
-    """The directions found, whether there can be others, and why."""
+    """The directions found, whether there can be others, and why; and whether there are finitely many."""
 
     directions: Directions
     complete: bool
     text: str
+    finite: bool = True
 
 
 def census_of(census: Census, result: Result) -> Proof:
     """Project the gradient of every pattern on its cone where they can be listed; else branch and bound."""
     if census.patterns is not None:
-        found = census.directions(census.projected(census.patterns))
-        return Proof(found, True, f"each of the {len(census.patterns)} given patterns was checked, and no other")
+        return _by_listing(
+            census, census.patterns, f"the {len(census.patterns)} given patterns was checked, and no other"
+        )
     patterns = _all_patterns(census, result)
     if patterns is not None:
-        found = census.directions(census.projected(patterns))
-        return Proof(found, True, f"each of all {len(patterns)} activation patterns was checked")
+        return _by_listing(census, patterns, f"all {len(patterns)} activation patterns was checked")
+    if census.optimum.nu.shape[1] > 1:
+        reason = f"there are more than {FEW:,} patterns, and for several tasks directions are proven by listing only"
+        return Proof(census.directions(census.searched()), False, reason)
     return _by_exclusion(census)
+
+
+def _by_listing(census: Census, patterns: Patterns, what: str) -> Proof:
+    candidates, continuum = census.listed(patterns)
+    if not continuum:
+        return Proof(census.directions(candidates), True, f"each of {what}")
+    found = census.directions(np.vstack([census.optimum.neurons / census.optimum.costs[:, None], candidates]))
+    return Proof(found, False, f"there are infinitely many active directions: {continuum}", finite=False)
 
 
 def _by_exclusion(census: Census) -> Proof:
@@ -49,7 +61,7 @@ def _by_exclusion(census: Census) -> Proof:
         found = census.directions(candidates)
         outcome = rule_out(
             census.arrangement.Z,
-            census.state.nu,
+            census.optimum.nu[:, 0],
             census.arrangement.n_penalized,
             target=census.level,
             known=np.vstack([found.neurons, -found.neurons]) if census.mirrored else found.neurons,
@@ -63,7 +75,7 @@ def _by_exclusion(census: Census) -> Proof:
         if outcome.neuron is None:
             break
         neuron = outcome.neuron / census.arrangement.cost(outcome.neuron[None])[0]
-        candidates = np.vstack([candidates[0], neuron]), np.append(candidates[1], outcome.sign)
+        candidates = np.vstack([candidates, neuron])
     return Proof(found, False, f"there are more than {FEW:,} patterns, and the branch and bound did not finish")
 
 

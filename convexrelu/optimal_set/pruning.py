@@ -96,7 +96,8 @@ def _join(basis: _Basis, e: int, unit: Array, size: Array, alpha: Array) -> None
     members = np.array([*basis.index, e], dtype=np.intp)
     # sum_j change_j a_j = 0: column e minus its representation by the others.
     change = np.append(-found, 1.0) / size[members]
-    ratio = change / alpha[members]
+    with np.errstate(divide="ignore"):  # a weight that underflowed is the first to go
+        ratio = change / alpha[members]
     last = int(np.argmax(np.abs(ratio)))
     alpha[members] = np.maximum(alpha[members] - change / ratio[last], 0.0)
     alpha[members[last]] = 0.0
