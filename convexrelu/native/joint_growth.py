@@ -96,14 +96,11 @@ def joined(problem: JointProblem, state: JointEvaluation, U: Array) -> JointIter
     if not rows.any():
         return state.iterate
     U, V, features = U[rows], P[rows] / norms[rows, None], features[rows]
-    lengths = joint_lengths(problem, state.F, features, V, norms[rows] - problem.weight_decay)
-    cost = problem.objective(state.F, state.iterate.U, state.iterate.V, state.iterate.beta) - problem.loss.value(
-        state.F
-    )
-    for _ in range(_HALVINGS):
-        F = state.F + (features * lengths[:, None]).T @ V
-        if problem.loss.value(F) + cost + problem.weight_decay * float(lengths.sum()) < state.objective:
-            root = np.sqrt(lengths)[:, None]
-            return state.iterate.joined(U * root, V * root, (U @ problem.Z.T > 0).astype(float))
-        lengths = lengths / 2
+    cost = state.objective - problem.loss.value(state.F)
+    for lengths in joint_lengths(problem, state.F, features, V, norms[rows] - problem.weight_decay):
+        for part in 0.5 ** np.arange(_HALVINGS):
+            F = state.F + (features * (part * lengths)[:, None]).T @ V
+            if problem.loss.value(F) + cost + problem.weight_decay * part * float(lengths.sum()) < state.objective:
+                root = np.sqrt(part * lengths)[:, None]
+                return state.iterate.joined(U * root, V * root, (U @ problem.Z.T > 0).astype(float))
     return state.iterate
