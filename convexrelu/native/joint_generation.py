@@ -19,7 +19,7 @@ from convexrelu.native.group_lasso import solve_group_lasso
 from convexrelu.native.joint import JointEvaluation, JointIterate, JointProblem, evaluate
 from convexrelu.native.joint_growth import grow, joined
 from convexrelu.native.joint_minimise import minimise
-from convexrelu.native.sliding import slide
+from convexrelu.native.joint_slide import slide
 from convexrelu.pricing.task_search import JointSearchResult, ascend_joint_neurons, find_joint_neurons
 
 # Directions of neurons nearer than this, as unit vectors, are one.

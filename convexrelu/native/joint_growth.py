@@ -15,7 +15,7 @@ import numpy as np
 from convexrelu.arrays import Array, row_norms
 from convexrelu.native.group_lasso import joint_lengths
 from convexrelu.native.joint import JointEvaluation, JointIterate, JointProblem, evaluate
-from convexrelu.native.sliding import slide
+from convexrelu.native.joint_slide import slide
 from convexrelu.pricing.task_search import ascend_joint_neurons
 
 # Relative decrease per step at which sliding ends: at first, by how much it falls each round, and at last.

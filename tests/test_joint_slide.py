@@ -6,7 +6,7 @@ from scipy.optimize import check_grad
 
 from convexrelu.losses import DataLoss, SoftmaxLoss, SquaredLoss
 from convexrelu.native.joint import JointIterate, JointProblem, evaluate
-from convexrelu.native.sliding import _derivatives, slide
+from convexrelu.native.joint_slide import _derivatives, slide
 
 
 def joint_problem(loss, n_free=1, n_penalized=3):
