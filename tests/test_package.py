@@ -33,6 +33,7 @@ LAYERS = (
     ("sensitivity",),
     ("solve",),
     ("following",),
+    ("gated",),
     ("events",),
     ("path",),
     ("subgradient", "own_patterns", "descent"),
