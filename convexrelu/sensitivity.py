@@ -91,8 +91,10 @@ def sensitivity(result: Result) -> Sensitivity:
 
     Notes
     -----
-    One symmetric solve with a matrix of size N + q + n, N at most the number of weights. Valid until a neuron vanishes
-    or appears, or a kink reaches or leaves a sample.
+    One symmetric solve with a matrix of size N + q, N at most the number of weights. Valid until a neuron vanishes or
+    appears, or a kink reaches or leaves a sample. Leaving out a sample is no small change: where it moves a kink over
+    another sample the formula may miss much of it. Measured on the diabetes data, 3 neurons: where no cell changes (75
+    of 442 samples) predictions move by 3e-3 and it errs by 1e-5; elsewhere by 1e-2 and by 2e-3 (means).
 
     Examples
     --------
