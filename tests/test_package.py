@@ -36,6 +36,7 @@ LAYERS = (
     ("gated",),
     ("events",),
     ("path",),
+    ("subgradient", "own_patterns", "descent"),
     ("certify", "improvements", "stationarity"),
     ("verification",),
     ("verify",),
