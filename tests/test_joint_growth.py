@@ -5,7 +5,6 @@ import pytest
 
 import convexrelu as cr
 from convexrelu.losses import DataLoss, SquaredLoss
-from convexrelu.multitask import JointMethod
 from convexrelu.native import joint_generation
 from convexrelu.native.joint import JointIterate, JointProblem, evaluate
 from convexrelu.native.joint_growth import grow, joined
@@ -71,19 +70,15 @@ def test_where_newton_is_dear_results_are_certified_all_the_same(monkeypatch, bi
     assert result.certificate.scope == "global"
 
 
-def test_the_time_limit_holds_within_a_search(monkeypatch):
-    from convexrelu.monitor import Monitor
-
-    class Impatient(Monitor):
-        asked = 0
-
-        def should_stop(self):
-            self.asked += 1
-            return self.asked > 3
-
-    rng = np.random.default_rng(0)
-    problem = cr.TrainingProblem(rng.standard_normal((30, 3)), rng.standard_normal((30, 2)), 0.1)
-    monitor = Impatient()
-    JointMethod(problem, 1e-6, 0, monitor, None).run(None, None)
-    # One search alone asks before each of its twelve coarse steps and up to sixty fine ones.
-    assert monitor.asked < 12
+@pytest.mark.parametrize("search", ["find", "ascend"])
+def test_a_search_asks_before_every_step_whether_to_stop(search):
+    problem, calls = joint_problem(), []
+    N, rng = nothing(problem).N, np.random.default_rng(0)
+    options = {"threshold": 1e-9, "starts": np.zeros((0, 4)), "rng": rng, "n_random": 40}
+    stop = {"should_stop": lambda: calls.append(None) or len(calls) >= 3}
+    if search == "find":
+        find_joint_neurons(problem.Z, N, 4, **options, **stop)
+    else:
+        ascend_joint_neurons(problem.Z, N, 4, most=1000, **options, **stop)
+    # Two coarse steps, then one question of the fine stage, of twelve and up to sixty.
+    assert 3 <= len(calls) <= 4
