@@ -42,7 +42,7 @@ def some_networks(optimal):
     yield from itertools.islice(optimal.vertices(), 6)
 
 
-@examples(60)
+@examples(40)
 @given(problems(), st.data())
 def test_every_network_of_the_set_is_optimal_and_in_its_range(problem, draw):
     result = cr.solve(problem)
