@@ -1,8 +1,10 @@
 """Where neurons enter and leave an optimal network as the weight decay changes: `Event`, `events_between`.
 
-Letters as in `convexrelu.optimal_set.stationary`. Between two weight decays whose optima differ by one neuron, the
-network that has it is followed, cells held fixed, to where the neuron's cost vanishes; there the network without it
-must have the same predictions. Everything else is halved.
+Letters as in `convexrelu.optimal_set.stationary`. Between events the network moves continuously, its neurons sliding
+from cell to cell. Between two weight decays whose optima differ by one neuron, the network that has it is followed to
+where the neuron's cost vanishes; there the other network, followed to the same weight decay, must have the same
+predictions. Everything else is halved. Between two weight decays optimality is checked half way only: a neuron that
+enters and leaves again on one side of that may be missed.
 """
 
 from __future__ import annotations
@@ -12,22 +14,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from convexrelu.arrays import Array, IntArray
-from convexrelu.generation import NativeMethod
-from convexrelu.monitor import Monitor
-from convexrelu.optimal_set.polish import best_attempt, network_of_neurons, without_idle_samples
+from convexrelu.following import N_STARTS, SOLVED, Follower, state_of
+from convexrelu.optimal_set.polish import violation
+from convexrelu.optimal_set.sliding import predicted, slide
 from convexrelu.optimal_set.stationary import Stationary
-from convexrelu.recovery import network_of
 from convexrelu.result import Result
 
 # Relative accuracy of an event's weight decay, and the most intervals looked at between two points.
 ACCURACY = 1e-8
-INTERVALS = 200
-# Stationary to rounding, and equal predictions, relative to the targets.
-SOLVED = 1e-9
+INTERVALS = 100
+STEPS = 60
+# Equal predictions, relative to the targets; correlations equal to the price of norm.
 SAME_FIT = 1e-7
-# Neurons of two networks correspond when the cosine of their angle exceeds this.
+# Cosines above which neurons of two networks correspond: of one network reached in two ways, and of two networks.
+SAME = 1 - 1e-9
 ALIKE = 0.99
+# Optima between the points are solved to this, with this budget of a proof: the points themselves are certified.
 TOL = 1e-9
+MAX_BOXES = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +61,11 @@ class Event:
 
 def events_between(above: Result, below: Result) -> list[Event]:
     """Events between two optima, from the larger weight decay to the smaller."""
-    return _Search().between(state_of(above), state_of(below))
-
-
-def state_of(result: Result, most: int | None = None) -> Stationary:
-    """The network of a result, polished in at most `most` attempts."""
-    problem = without_idle_samples(result.problem)
-    nu = -problem.loss.gradient(result.network(problem.X), problem.Y, problem.sample_weight)[:, 0]
-    return best_attempt(problem, None, result.network, nu, n_random=0, most=most)[0]
+    search = _Search()
+    ends = [search.follower.completed(state_of(result)) for result in (above, below)]
+    if ends[0] is None or ends[1] is None:
+        return []
+    return search.between(ends[0], ends[1])
 
 
 class _Search:
@@ -72,36 +73,66 @@ class _Search:
 
     def __init__(self) -> None:
         self.left = INTERVALS
+        self.follower = Follower(TOL, 0, MAX_BOXES)
 
     def between(self, above: Stationary, below: Stationary) -> list[Event]:
         """Events between two states, the first at the larger weight decay."""
-        extra_above, extra_below = _unmatched(above, below), _unmatched(below, above)
-        if not len(extra_above) and not len(extra_below):
-            return []
-        if len(extra_above) + len(extra_below) == 1:
-            event = _leaving(above, below, extra_above) or _entering(above, below, extra_below)
-            if event is not None:
-                return [event]
         high, low = above.problem.weight_decay, below.problem.weight_decay
+        met = _followed(above, low)
+        same = met is not None and not len(_unmatched(met, below, SAME)) and not len(_unmatched(below, met, SAME))
+        if same and len(above.faces) == len(below.faces) and self._is_optimal(above, (high + low) / 2):
+            return []
+        event = self._single(above, below)
+        if event is not None:
+            return [event]
         self.left -= 1
-        if high - low <= ACCURACY * high or self.left < 0:
-            rows = [("leaves", above, e) for e in extra_above] + [("enters", below, e) for e in extra_below]
-            return [_event(kind, state, int(e), (high + low) / 2, (high - low) / high) for kind, state, e in rows]
-        middle = _solved(below, (high + low) / 2)
+        middle = None
+        if high - low > ACCURACY * high and self.left >= 0:
+            middle = self._optimum(below, (high + low) / 2)
+        if middle is None:
+            return _unresolved(above, below)
         return self.between(above, middle) + self.between(middle, below)
 
+    def _optimum(self, near: Stationary, weight_decay: float) -> Stationary | None:
+        """The optimum at a weight decay, from the state at a near one."""
+        problem = near.problem.with_weight_decay(weight_decay)
+        return self.follower.moved(near, problem) or self.follower.completed(state_of(self.follower.solve(problem)))
 
-def _solved(start: Stationary, weight_decay: float) -> Stationary:
-    """The optimum at another weight decay, from a state at a near one."""
-    problem = start.problem.with_weight_decay(weight_decay)
-    free, penalized = np.split(start.linear, [start.n_free])
-    network = network_of_neurons(problem, start.neurons, start.signs, free, penalized)
-    method = NativeMethod(problem, TOL, 0, Monitor(None, False, None, None), network, 10)
-    solution = method.run(None, None)
-    return best_attempt(problem, None, network_of(problem, solution, TOL), solution.dual[:, 0], n_random=0)[0]
+    def _single(self, above: Stationary, below: Stationary) -> Event | None:
+        """The only event between two states, if it is shown to be that."""
+        more = len(below.faces) - len(above.faces)
+        if more == 1:
+            return self._vanishing(below, above, "enters")
+        return self._vanishing(above, below, "leaves") if more == -1 else None
+
+    def _vanishing(self, full: Stationary, other: Stationary, kind: str) -> Event | None:
+        """Follow the state that has a neuron more to where it vanishes.
+
+        There it must be optimal, and the other state, which is optimal half way, must be met.
+        """
+        last = _to_zero(full, other.problem.weight_decay)
+        if last is None or violation(last[0], None, N_STARTS) > SAME_FIT:
+            return None
+        state, e, weight_decay, accuracy = last
+        met = _followed(other, weight_decay)
+        size = float(np.abs(full.problem.Y).max())
+        if met is None or float(np.abs(met.fit - state.fit).max()) > SAME_FIT * size:
+            return None
+        half = (other.problem.weight_decay + weight_decay) / 2
+        return _event(kind, state, e, weight_decay, accuracy) if self._is_optimal(other, half) else None
+
+    def _is_optimal(self, state: Stationary, weight_decay: float) -> bool:
+        """Whether the state, followed to a weight decay, is optimal there as far as a search can tell."""
+        met = _followed(state, weight_decay)
+        return met is not None and violation(met, None, N_STARTS) <= SAME_FIT
 
 
-def _unmatched(one: Stationary, other: Stationary) -> IntArray:
+def _followed(state: Stationary, weight_decay: float) -> Stationary | None:
+    """The state at another weight decay without new neurons."""
+    return slide(predicted(state, state.problem.with_weight_decay(weight_decay)), SOLVED)
+
+
+def _unmatched(one: Stationary, other: Stationary, alike: float) -> IntArray:
     """Neurons of `one` without a counterpart of their own in `other`."""
     if not len(one.faces) or not len(other.faces):
         return np.arange(len(one.faces))
@@ -111,55 +142,50 @@ def _unmatched(one: Stationary, other: Stationary) -> IntArray:
     missing = []
     for e in np.argsort(-cosine.max(axis=1), kind="stable"):
         best = int(np.argmax(np.where(taken, -1.0, cosine[e])))
-        if taken[best] or cosine[e, best] < ALIKE:
+        if taken[best] or cosine[e, best] < alike:
             missing.append(int(e))
         taken[best] = True
     return np.array(sorted(missing), dtype=np.intp)
 
 
-def _leaving(above: Stationary, below: Stationary, extra: IntArray) -> Event | None:
-    return _vanishing(above, below, int(extra[0]), "leaves") if len(extra) else None
+def _to_zero(state: Stationary, end: float) -> tuple[Stationary, int, float, float] | None:
+    """Newton's method on the weight decay, on the way to `end`, at which the first neuron has cost zero.
 
-
-def _entering(above: Stationary, below: Stationary, extra: IntArray) -> Event | None:
-    return _vanishing(below, above, int(extra[0]), "enters") if len(extra) else None
-
-
-def _vanishing(full: Stationary, other: Stationary, e: int, kind: str) -> Event | None:
-    """Follow the state that has neuron e to where it vanishes, and check that the other state is met there."""
-    last = _follow(full, e, sorted((full.problem.weight_decay, other.problem.weight_decay)))
-    if last is None:
-        return None
-    state, weight_decay, accuracy = last
-    met = other.moved(weight_decay, SOLVED)
-    size = float(np.abs(full.problem.Y).max())
-    same = met is not None and float(np.abs(met.fit - state.fit).max()) <= SAME_FIT * size
-    return _event(kind, state, e, weight_decay, accuracy) if same else None
-
-
-def _follow(state: Stationary, e: int, interval: list[float]) -> tuple[Stationary, float, float] | None:
-    """Newton's method on the weight decay at which neuron e has cost zero, stopping short of it each time."""
-    for _ in range(60):
+    Each step stops short of it. Returns the last state, the neuron, the weight decay and its relative error.
+    """
+    count = len(state.faces)
+    for _ in range(STEPS):
         lam = state.problem.weight_decay
-        rate = _cost_rate(state, e)
-        if rate == 0 or not np.isfinite(rate):
-            return None
-        root = lam - state.costs[e] / rate
-        if not interval[0] * (1 - 1e-9) <= root <= interval[1] * (1 + 1e-9):
+        e, root = _first_root(state, end)
+        if e < 0:
             return None
         if abs(root - lam) <= 0.1 * ACCURACY * lam:
-            return state, root, abs(root - lam) / lam
-        moved = state.moved(lam + 0.9 * (root - lam), SOLVED)
-        if moved is None:
+            return state, e, root, abs(root - lam) / lam
+        moved = _followed(state, lam + 0.9 * (root - lam))
+        if moved is None or len(moved.faces) != count:
             return None
         state = moved
     return None
 
 
-def _cost_rate(state: Stationary, e: int) -> float:
-    """Derivative of |z_e| with respect to the weight decay."""
-    own = np.flatnonzero(state.owner == e)
-    return float(state.unit[own] @ state.rate[own])
+def _first_root(state: Stationary, end: float) -> tuple[int, float]:
+    """The neuron whose cost vanishes first on the way to a weight decay, to first order, and where; -1 for none."""
+    lam = state.problem.weight_decay
+    rate = np.bincount(state.owner, state.unit * state.rate[: state.z.size], minlength=len(state.faces))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change = -state.costs / rate
+    way = change / (end - lam) if end != lam else np.full(len(change), np.inf)
+    way = np.where(np.isfinite(way) & (way > 0), way, np.inf)
+    e = int(np.argmin(way)) if len(way) else -1
+    return (e, lam + float(change[e])) if e >= 0 and way[e] <= 1 + 1e-6 else (-1, lam)
+
+
+def _unresolved(above: Stationary, below: Stationary) -> list[Event]:
+    """What differs between two states, somewhere between their weight decays."""
+    high, low = above.problem.weight_decay, below.problem.weight_decay
+    rows = [("leaves", above, e) for e in _unmatched(above, below, ALIKE)]
+    rows += [("enters", below, e) for e in _unmatched(below, above, ALIKE)]
+    return [_event(kind, state, int(e), (high + low) / 2, (high - low) / high) for kind, state, e in rows]
 
 
 def _event(kind: str, state: Stationary, e: int, weight_decay: float, accuracy: float) -> Event:

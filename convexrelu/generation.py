@@ -8,6 +8,7 @@ neuron that the search missed; it goes back to the method.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -179,23 +180,26 @@ class NativeMethod:
         return SearchResult(neuron[None], np.array([np.sign(value)]), np.array([abs(value)]), slopes, abs(value))
 
 
-class ProximalMethod(NativeMethod):
-    """The native solver for losses with kinks: smoothed about the dual variable of the last solve, again and again."""
+class ProximalMethod(ABC):
+    """A native solver for losses with kinks: smoothed about the dual variable of the last solve, again and again."""
 
-    def __init__(
-        self, problem: TrainingProblem, tol: float, seed: int, monitor: Monitor, warm_start: Network | None
-    ) -> None:
-        super().__init__(problem, tol, seed, monitor, warm_start)
-        self.final, self.tol = self.tol, FIRST_TOLERANCE
+    def __init__(self, problem: TrainingProblem, tol: float, monitor: Monitor) -> None:
+        self.problem, self.monitor, self.stuck = problem, monitor, False
+        self.final, self.tol = tol, FIRST_TOLERANCE
         self.reference = np.zeros_like(problem.Y)
         self.price = FIRST_PRICE * problem.loss.unit(problem.Y)
+
+    @abstractmethod
+    def _solve(self, loss: ProximalLoss, tol: float, start: Solution | None, extra: Array | None) -> Solution:
+        """Solve with the smoothed loss, and set `stuck`."""
 
     def run(self, start: Solution | None, extra: Array | None) -> Solution:
         """See `Method`; ends when the dual variable is worth the objective."""
         done, failures = False, 0
+        loss = self.problem.loss
+        assert isinstance(loss, PiecewiseLoss)
         for _ in range(PROXIMAL_STEPS):
-            self._smooth()
-            solution = super().run(start, extra)
+            solution = self._solve(ProximalLoss(loss, self.reference, self.price), self.tol, start, extra)
             start, extra = None, None
             failures = failures + 1 if self.stuck else 0
             if self.monitor.should_stop() or failures == PROXIMAL_FAILURES:
@@ -215,11 +219,6 @@ class ProximalMethod(NativeMethod):
         self.stuck = not done
         return solution
 
-    def _smooth(self) -> None:
-        loss = self.problem.loss
-        assert isinstance(loss, PiecewiseLoss)
-        self.reduced = reduced_problem(self.problem, ProximalLoss(loss, self.reference, self.price))
-
     def _gap(self, solution: Solution) -> float:
         """Relative gap if the search has missed nothing; nothing is proven by it."""
         problem = self.problem
@@ -227,6 +226,24 @@ class ProximalMethod(NativeMethod):
         scale = min(problem.loss.largest_scale(nu, problem.Y, problem.sample_weight), 1.0)
         return (value - problem.dual_value(scale * nu)) / max(abs(value), problem.negligible)
 
+
+class NativeProximalMethod(ProximalMethod):
+    """That of one task."""
+
+    def __init__(
+        self, problem: TrainingProblem, tol: float, seed: int, monitor: Monitor, warm_start: Network | None
+    ) -> None:
+        self.native = _SilentMethod(problem, tol, seed, monitor, warm_start)
+        super().__init__(problem, self.native.tol, monitor)
+
+    def _solve(self, loss: ProximalLoss, tol: float, start: Solution | None, extra: Array | None) -> Solution:
+        self.native.reduced, self.native.tol = reduced_problem(self.problem, loss), tol
+        solution = self.native.run(start, extra)
+        self.stuck = self.native.stuck
+        return solution
+
+
+class _SilentMethod(NativeMethod):
     def _report(self, progress: Progress) -> None:
         """Nothing: the objective of a smoothed loss is not the problem's."""
 

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.optimize import minimize
 
-from convexrelu.arrays import Array
+from convexrelu.arrays import Array, IntArray
 from convexrelu.losses import DataLoss, LossCone, SquaredLoss
 
 # Of the conic solver.
@@ -127,19 +127,27 @@ def _smooth(data: DataLoss, Q: Array, ridge: Array) -> Array:
     return SmoothFit(data, Q, ridge, np.zeros(data.Y.shape), unit).minimise(start) if start.size and unit else start
 
 
-def fit_by_cones(data: DataLoss, Q: Array, ridge: Array) -> LinearFit:
-    """The cone form of the loss in the unknowns (beta, f, a), by Clarabel."""
+def fit_by_cones(data: DataLoss, Q: Array, ridge: Array, price: Array | None = None) -> LinearFit:
+    """The cone form of the loss in the unknowns (beta, f, a), by Clarabel.
+
+    With a `price` (q,) rows of beta also cost sum_j price_j |beta_j|, by the unknowns t_j >= |beta_j|.
+    """
     import clarabel
 
     (n, T), q = data.Y.shape, Q.shape[1]
     cone = data.loss.cone_form(data.Y, data.weight)
     unit = data.value(np.zeros((n, T))) or 1.0
     squares = np.zeros(len(cone.auxiliary)) if cone.auxiliary_quadratic is None else cone.auxiliary_quadratic
-    P = sp.diags_array(np.concatenate([np.repeat(ridge, T), cone.quadratic, squares]) / unit).tocsc()
-    linear = np.concatenate([np.zeros(q * T), cone.linear, cone.auxiliary]) / unit
-    A, b = _rows(sp.kron(Q, sp.eye_array(T)), cone), np.concatenate([np.zeros(n * T), cone.rhs])
+    priced = np.zeros(0, dtype=np.intp) if price is None else np.flatnonzero(price)
+    prices = np.zeros(0) if price is None else price[priced]
+    diagonal = [np.repeat(ridge, T), cone.quadratic, squares, np.zeros(len(priced))]
+    P = sp.diags_array(np.concatenate(diagonal) / unit).tocsc()
+    linear = np.concatenate([np.zeros(q * T), cone.linear, cone.auxiliary, prices]) / unit
+    A = _rows(sp.kron(Q, sp.eye_array(T)), cone, _norms(priced, q, T))
+    b = np.concatenate([np.zeros(n * T), cone.rhs, np.zeros((T + 1) * len(priced))])
     cones = [clarabel.ZeroConeT(n * T + cone.n_zero), clarabel.NonnegativeConeT(cone.n_nonneg)]
     cones += [clarabel.ExponentialConeT()] * cone.n_exponential
+    cones += [clarabel.SecondOrderConeT(T + 1)] * len(priced)
     settings = clarabel.DefaultSettings()
     settings.verbose = False
     settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = TOLERANCE
@@ -148,9 +156,24 @@ def fit_by_cones(data: DataLoss, Q: Array, ridge: Array) -> LinearFit:
     return LinearFit(np.array(answer.x[: q * T]).reshape(q, T), nu)
 
 
-def _rows(fit: sp.sparray, cone: LossCone) -> sp.csc_array:
-    """The rows Q beta - f = 0, then those of the loss."""
+def _rows(fit: sp.sparray, cone: LossCone, norms: tuple[sp.sparray, sp.sparray]) -> sp.csc_array:
+    """The rows Q beta - f = 0, then those of the loss, then those of the norms."""
     size = fit.shape[0]
     top = sp.hstack([fit, -sp.eye_array(size), sp.csr_array((size, len(cone.auxiliary)))])
     below = sp.hstack([sp.csr_array((len(cone.rhs), fit.shape[1])), cone.fit_rows, cone.auxiliary_rows])
-    return sp.csc_array(sp.vstack([top, below]))
+    loss = sp.vstack([top, below])
+    if not norms[0].shape[0]:
+        return sp.csc_array(loss)
+    return sp.csc_array(sp.block_array([[loss, None], [_wide(norms[0], loss.shape[1]), norms[1]]]))
+
+
+def _wide(rows: sp.sparray, width: int) -> sp.sparray:
+    """The rows with columns of zeros after their own."""
+    return sp.hstack([rows, sp.csr_array((rows.shape[0], width - rows.shape[1]))])
+
+
+def _norms(priced: IntArray, q: int, T: int) -> tuple[sp.sparray, sp.sparray]:
+    """Rows of the cones (t_j, beta_j) for the priced rows of beta: their parts in beta and in t."""
+    pick = sp.csr_array((np.ones(len(priced)), (np.arange(len(priced)), priced)), shape=(len(priced), q))
+    below, first = np.eye(T + 1)[:, 1:], np.eye(T + 1)[:, :1]
+    return -sp.kron(pick, below), -sp.kron(sp.eye_array(len(priced)), first)

@@ -66,7 +66,7 @@ class Monitor:
         self.iteration, self.lower_bound = 0, 0.0
         self.interrupted = False
         self.laps: dict[str, float] = {}
-        self.effort = {"rounds": 0, "starts": 0, "boxes": 0}
+        self.effort = {"rounds": 0, "starts": 0, "boxes": 0, "cones": 0}
         self._start = self._last = time.perf_counter()
 
     @property
@@ -95,7 +95,7 @@ class Monitor:
         self._last = now
 
     def count(self, name: str, number: int) -> None:
-        """Add to what was spent on "starts" of the search or "boxes" of the proof."""
+        """Add to what was spent on "starts" of the search, "boxes" of the proof or "cones" of the program."""
         self.effort[name] += number
 
     def report(self, objective: float, n_neurons: int) -> None:

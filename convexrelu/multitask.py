@@ -1,9 +1,7 @@
-"""Several tasks that share their neurons: the `JointMethod` of pattern generation, and as few tasks as matter.
+"""Several tasks that share their neurons: the `JointMethod` of pattern generation.
 
-Letters: `Y` (n, T) targets, `R` (T, r) orthonormal, `U`, `V` neurons and output weights, `N` (n, T) dual variable.
-
-The squared loss and interpolation do not change when the tasks are rotated, nor does the penalty: with Y = (Y R) R^T
-the problem of the r = rank(Y) tasks Y R has the same optimum, and V R^T are the output weights (theory C.2).
+Letters: `Y` (n, T) targets, `R` (T, r) orthonormal (`task_basis`), `U`, `V` neurons and output weights, `N` (n, T) dual
+variable.
 
 Interpolation is solved by the method of multipliers: with the dual variable N of a round, the next one is the penalised
 problem of weight decay mu with targets Y + mu N, whose residual over mu is the next dual variable.
@@ -16,19 +14,24 @@ A. Sahiner, T. Ergen, J. Pauly and M. Pilanci, Vector-output ReLU neural network
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from convexrelu.arrays import EPS, Array, row_norms
+from convexrelu.arrays import Array, row_norms
 from convexrelu.errors import UnsupportedError
-from convexrelu.losses import DataLoss, ExactFit, SquaredLoss
+from convexrelu.generation import ProximalMethod
+from convexrelu.losses import DataLoss, PiecewiseLoss, SquaredLoss
 from convexrelu.monitor import Monitor
 from convexrelu.native.joint import JointIterate, JointProblem
 from convexrelu.native.joint_generation import JointGenerated
 from convexrelu.native.joint_generation import generate as generate_jointly
+from convexrelu.native.proximal import ProximalLoss
 from convexrelu.network import Network
 from convexrelu.pricing.dual_norm import best_neuron
 from convexrelu.problem import TrainingProblem
 from convexrelu.result import Solution
+from convexrelu.task_basis import task_basis
 
 # Share of the tolerance that the solver may leave (the proof takes half of it); below the finest rounding shows.
 SHARE, FINEST = 0.2, 1e-9
@@ -41,18 +44,9 @@ CLOSE = 1e-8
 
 
 def takes_jointly(problem: TrainingProblem) -> bool:
-    """Whether this is a problem of several tasks that the native solver takes: a smooth loss, or interpolation."""
-    return problem.Y.shape[1] > 1 and (problem.loss.is_smooth or problem.is_interpolation)
-
-
-def task_basis(problem: TrainingProblem) -> Array:
-    """Orthonormal R (T, r) with Y = Y R R^T up to rounding; the identity where the loss does not allow fewer tasks."""
-    T = problem.Y.shape[1]
-    if not isinstance(problem.loss, SquaredLoss | ExactFit):
-        return np.eye(T)
-    singular, right = np.linalg.svd(problem.Y, full_matrices=False)[1:]
-    rank = max(int(np.sum(singular > max(problem.Y.shape) * EPS * singular.max())), 1)
-    return np.eye(T) if rank == T else np.asarray(right[:rank].T)
+    """Whether this is a problem of several tasks that the native solver takes: all but losses with unknown kinks."""
+    known = problem.loss.is_smooth or problem.is_interpolation or isinstance(problem.loss, PiecewiseLoss)
+    return problem.Y.shape[1] > 1 and known
 
 
 class JointMethod:
@@ -64,6 +58,9 @@ class JointMethod:
         if not takes_jointly(problem):
             raise UnsupportedError(f"the native solver of several tasks does not take {problem}.")
         self.problem, self.tol, self.monitor = problem, max(SHARE * tol, FINEST), monitor
+        # What the solver minimises: of interpolation the squared loss, of a loss with kinks a smoothed one.
+        self.loss = SquaredLoss() if problem.is_interpolation else problem.loss
+        self.report: Callable[[float, int], object] = monitor.report
         self.rng, self.stuck = np.random.default_rng(seed), False
         self.R = task_basis(problem)
         self.iterate: JointIterate | None = None
@@ -83,12 +80,11 @@ class JointMethod:
     def _joint(self, weight_decay: float, Y: Array) -> JointProblem:
         """The problem of the rotated tasks."""
         problem = self.problem
-        loss = SquaredLoss() if problem.is_interpolation else problem.loss
         return JointProblem(
             problem.arrangement.Z,
             problem.arrangement.n_penalized,
             weight_decay,
-            DataLoss(loss, Y, problem.sample_weight),
+            DataLoss(self.loss, Y, problem.sample_weight),
             problem.linear.free,
             problem.linear.penalized,
         )
@@ -101,7 +97,7 @@ class JointMethod:
             warm_start=self.iterate,
             extra=extra,
             should_stop=self.monitor.should_stop,
-            callback=self.monitor.report,
+            callback=self.report,
         )
         self.monitor.interrupted |= found.interrupted
         self.monitor.count("starts", found.starts)
@@ -132,3 +128,21 @@ class JointMethod:
         beta = it.beta @ self.R.T
         outputs = (it.V / np.where(outer > 0, outer, 1.0)) @ self.R.T
         return Solution(it.U * outer, outputs, beta[:q], beta[q:], (found.state.N / unit) @ self.R.T, "native")
+
+
+class JointProximalMethod(ProximalMethod):
+    """The native solver of several tasks for losses with kinks."""
+
+    def __init__(
+        self, problem: TrainingProblem, tol: float, seed: int, monitor: Monitor, warm_start: Network | None
+    ) -> None:
+        self.joint = JointMethod(problem, tol, seed, monitor, warm_start)
+        # The objective of a smoothed loss is not the problem's.
+        self.joint.report = lambda objective, n_neurons: None
+        super().__init__(problem, self.joint.tol, monitor)
+
+    def _solve(self, loss: ProximalLoss, tol: float, start: Solution | None, extra: Array | None) -> Solution:
+        self.joint.loss, self.joint.tol = loss, tol
+        solution = self.joint.run(start, extra)
+        self.stuck = self.joint.stuck
+        return solution

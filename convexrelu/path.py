@@ -19,29 +19,17 @@ import numpy as np
 
 from convexrelu.arrays import Array, frozen
 from convexrelu.certificate import TINY
-from convexrelu.errors import InvalidInputError
-from convexrelu.events import Event, events_between, state_of
-from convexrelu.generation import PROOF_SHARE, Generated, NativeMethod, generate
-from convexrelu.monitor import Monitor
-from convexrelu.network import Network
-from convexrelu.optimal_set.polish import check_supported, violation, without_idle_samples
-from convexrelu.optimal_set.stationary import Stationary
-from convexrelu.pricing.dual_norm import dual_norm
+from convexrelu.errors import InvalidInputError, UnsupportedError
+from convexrelu.events import Event, events_between
+from convexrelu.following import Follower
+from convexrelu.optimal_set.polish import without_idle_samples
 from convexrelu.problem import TrainingProblem
-from convexrelu.result import Result, Solution, Status
-from convexrelu.solve import check_arguments, generated_result, solve
+from convexrelu.result import Result, Status
+from convexrelu.solve import check_arguments
 from convexrelu.validation import check_count, check_number, check_numeric
 
 # The default path ends at this fraction of the largest weight decay that needs neurons.
 SMALLEST = 0.01
-# Random starts of the search before the proof at each point, besides the network's own neurons.
-N_STARTS = 20
-# Rounds of a solve from the last network before it is given up for one from scratch.
-ROUNDS = 30
-# Attempts at polishing a point that was solved; where they fail the next one is solved as well.
-ATTEMPTS = 3
-# Relative residual of a network that was followed to the next point.
-SOLVED = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +94,7 @@ class Path:
         for result in self.results:
             try:
                 yield result.optimal_set().is_unique
-            except InvalidInputError:  # not solved well enough to say
+            except (InvalidInputError, UnsupportedError):  # not solved well enough to say, or of another kind
                 yield None
 
     @cached_property
@@ -114,7 +102,18 @@ class Path:
         """Where neurons enter and leave between the points, in the order of the path; computed when read.
 
         Refined to 1e-8 relative. Where the optimum is not unique the number of neurons is a choice, and so are events.
+
+        Raises
+        ------
+        UnsupportedError
+            For several tasks and losses with kinks, whose points are certified but not followed in between.
         """
+        if self.problem.Y.shape[1] > 1 or not self.problem.loss.is_smooth:
+            kind = f"loss={self.problem.loss.name!r}" if self.problem.Y.shape[1] == 1 else "several tasks"
+            raise UnsupportedError(
+                f"`events` are for one task and a smooth loss, and this path has {kind}: its points are certified, but "
+                "what happens between them is not followed. `n_neurons` tells where the number of neurons differs."
+            )
         found: list[Event] = []
         for above, below in zip(self.results, self.results[1:], strict=False):
             found += events_between(above, below)
@@ -158,7 +157,7 @@ def solve_path(
     Parameters
     ----------
     problem : TrainingProblem
-        With one task and the squared loss.
+        Of any loss and number of tasks.
     weight_decays : array (N,), optional
         In any order; by default `n_points` in geometric progression from just below the largest one that needs neurons
         down to a hundredth of it.
@@ -177,15 +176,19 @@ def solve_path(
     ------
     InvalidInputError
         For arguments that cannot be used.
-    UnsupportedError
-        For several tasks, other losses, and interpolation.
+        Also for interpolation, which has no weight decay.
 
     Notes
     -----
-    Newton's method takes the last optimum to the next weight decay, cells held fixed; the proof of the dual norm there
-    is the same as that of `solve`, so that a point that is followed is as certain as one that is solved. Where a neuron
-    has entered or left, the point is solved from the last network. Where the rank of the data is too large for a proof
-    the points are UNPROVEN, as those of `solve` are, and a short search stands in for it.
+    With one task and a smooth loss Newton's method takes the last optimum to the next weight decay: neurons slide from
+    cell to cell, those that vanish are dropped, and a search finds those that are missing. The proof of the dual norm
+    is the same as that of `solve`, so that a point that is followed is as certain as one that is solved. Where the rank
+    of the data is too large for a proof the points are UNPROVEN, as those of `solve` are, and a short search stands in
+    for it. With several tasks or a loss with kinks each point is solved from the network of the last.
+
+    References
+    ----------
+    A. Mishkin and M. Pilanci, "Optimal sets and solution paths of ReLU networks", ICML 2023, Section 5.
 
     Examples
     --------
@@ -196,12 +199,11 @@ def solve_path(
     [1, 1, 1, 3, 3]
     """
     check_arguments(problem, tol, None, random_state, None, max_boxes)
-    check_supported(problem, "a path")
     if problem.is_interpolation:
         raise InvalidInputError("`problem` is interpolation, which has no weight decay; write TrainingProblem(X, Y).")
     decays = _default_decays(problem, n_points) if weight_decays is None else _checked_decays(weight_decays)
-    follower = _Follower(without_idle_samples(problem), tol, random_state, max_boxes)
-    return Path(follower.problem, tuple(follower.solve(decay) for decay in decays))
+    problem, follower = without_idle_samples(problem), Follower(tol, random_state, max_boxes)
+    return Path(problem, tuple(follower.solve(problem.with_weight_decay(decay)) for decay in decays))
 
 
 def _default_decays(problem: TrainingProblem, n_points: int) -> list[float]:
@@ -217,53 +219,6 @@ def _checked_decays(weight_decays: Any) -> list[float]:
     if decays.ndim != 1 or not len(decays):
         raise InvalidInputError(f"`weight_decays` must be a list of at least one number, got shape {decays.shape}.")
     return sorted({check_number(float(decay), "weight_decays", above=0.0) for decay in decays}, reverse=True)
-
-
-class _Follower:
-    """The state of a path: the last optimum, polished."""
-
-    def __init__(self, problem: TrainingProblem, tol: float, seed: int, max_boxes: int | None) -> None:
-        self.problem, self.tol, self.seed, self.max_boxes = problem, tol, seed, max_boxes
-        self.last: Stationary | None = None
-        self.network: Network | None = None
-
-    def solve(self, weight_decay: float) -> Result:
-        """The next point: the last one moved, if its proof says so; else solved from there."""
-        problem = self.problem.with_weight_decay(weight_decay)
-        moved = None if self.last is None else self.last.moved(weight_decay, SOLVED)
-        result = None if moved is None else self._certified(moved)
-        if result is None:
-            result = self._solved(problem)
-            moved = state_of(result, ATTEMPTS)
-        self.last = moved if moved is not None and moved.error <= SOLVED else None
-        self.network = result.network
-        return result
-
-    def _solved(self, problem: TrainingProblem) -> Result:
-        """Solved from the last network with few random starts; from scratch if that fails."""
-        if self.network is not None:
-            monitor = Monitor(None, False, None, ROUNDS)
-            method = NativeMethod(problem, self.tol, self.seed, monitor, self.network, N_STARTS)
-            found = generate(problem, iter([method]), self.tol, monitor, self.max_boxes)
-            result = generated_result(problem, found, self.tol, monitor)
-            if result.status in (Status.OPTIMAL, Status.UNPROVEN):
-                return result
-        return solve(problem, tol=self.tol, random_state=self.seed, max_boxes=self.max_boxes, warm_start=self.network)
-
-    def _certified(self, state: Stationary) -> Result | None:
-        """The result of a state that no neuron improves, as far as a proof, or else a short search, can tell."""
-        problem, monitor = state.problem, Monitor(None, False, None, None)
-        nu = problem.feasible_direction(state.nu[:, None])
-        threshold = problem.penalty * (1 + PROOF_SHARE * self.tol)
-        if violation(state, None, N_STARTS) > PROOF_SHARE * self.tol:
-            return None
-        norm = dual_norm(problem.arrangement, nu, target=threshold, max_boxes=self.max_boxes, starts=state.neurons)
-        if norm.lower > threshold:
-            return None
-        free, penalized = np.split(state.linear[:, None], [state.n_free])
-        solution = Solution(state.neurons, state.signs[:, None], free, penalized, nu, "followed")
-        result = generated_result(problem, Generated(solution, nu, norm, True), self.tol, monitor)
-        return result if result.status in (Status.OPTIMAL, Status.UNPROVEN) else None
 
 
 def _loss(result: Result) -> float:

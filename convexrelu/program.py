@@ -57,15 +57,14 @@ class Program:
     def __post_init__(self) -> None:
         if self.problem.Y.shape[1] > 1:
             raise UnsupportedError(
-                f"`Y` has {self.problem.Y.shape[1]} tasks; programs over given patterns, and those of other "
-                "backends, are for one. Write patterns='generate' and backend='native', which take several with a "
-                "smooth loss."
+                f"`Y` has {self.problem.Y.shape[1]} tasks, and this program is of one; that of several tasks is a "
+                "`JointProgram`, which solve(problem, patterns='enumerate') builds."
             )
 
     @cached_property
     def blocks(self) -> tuple[IntArray, Array]:
         """Pattern index and sign of each block."""
-        index = np.flatnonzero(~_redundant(self.problem, self.patterns.active))
+        index = np.flatnonzero(~redundant(self.problem, self.patterns.active))
         return np.concatenate([index, index]), np.repeat([1.0, -1.0], len(index))
 
     @cached_property
@@ -77,13 +76,14 @@ class Program:
         squares = 0.0 if loss.auxiliary_quadratic is None else loss.auxiliary_quadratic
         return ConicProgram(
             P=sp.csc_array(sp.diags_array(self._spread([0, 0, 0, penalty, loss.quadratic, squares]))),
-            q=self._spread([0, penalty, 0, 0, loss.linear, loss.auxiliary]),
+            q=self._spread([self._block_price, penalty, 0, 0, loss.linear, loss.auxiliary]),
             A=sp.csc_array(sp.vstack([rows for rows, _ in groups])),
             b=np.concatenate([rhs for _, rhs in groups]),
             n_zero=sum(heights[:2]),
             n_nonneg=sum(heights[2:5]),
-            second_order=() if self._is_line else (self._p + 1,) * len(self.blocks[0]),
+            second_order=self._second_order,
             n_exponential=loss.n_exponential,
+            semidefinite=self._semidefinite,
         )
 
     @cached_property
@@ -92,12 +92,12 @@ class Program:
 
         Solvers meet the dual constraints to an absolute tolerance: in units where the price is far below one, poorly.
         """
-        fit = self.problem.loss.unit(self._targets)
-        norm = fit * float(np.abs(self._basis[: self._p]).max(initial=0.0)) or 1.0
-        free, penalized = (fit * equilibration(Q) for Q in (self.problem.linear.free, self.problem.linear.penalized))
-        factors = [1 / fit, 1 / fit, 1 / norm, 1 / fit, 1.0, 1 / norm, 1.0]
+        fit, block, norm = self._units
+        linear = self.problem.linear.free, self.problem.linear.penalized
+        free, penalized = (np.repeat(fit * equilibration(Q), self._n_tasks) for Q in linear)
+        factors = [1 / fit, 1 / fit, 1 / norm, 1 / block, 1.0, 1 / norm, 1.0]
         return Scaling(
-            unknowns=self._spread([fit, norm, free, penalized, fit, self._loss.auxiliary_unit]),
+            unknowns=self._spread([block, norm, free, penalized, fit, self._loss.auxiliary_unit]),
             rows=np.repeat(factors, [rows.shape[0] for rows, _ in self._groups]),
             objective=min(self._value_of_zero, norm * self.problem.penalty),
         )
@@ -142,6 +142,29 @@ class Program:
         return self.problem.arrangement.n_penalized
 
     @property
+    def _units(self) -> tuple[float, float, float]:
+        """The sizes to expect of predictions, of the variables of blocks, and of norms."""
+        fit = self.problem.loss.unit(self._targets)
+        return fit, fit, fit * float(np.abs(self._basis[: self._p]).max(initial=0.0)) or 1.0
+
+    @property
+    def _n_tasks(self) -> int:
+        return 1
+
+    @property
+    def _block_price(self) -> Array | float:
+        """What the variables of blocks cost themselves."""
+        return 0.0
+
+    @property
+    def _second_order(self) -> tuple[int, ...]:
+        return () if self._is_line else (self._p + 1,) * len(self.blocks[0])
+
+    @property
+    def _semidefinite(self) -> tuple[int, ...]:
+        return ()
+
+    @property
     def _is_line(self) -> bool:
         """Whether |u[:p]| is an absolute value, so that the program has no second-order cones."""
         return self._p == 1
@@ -162,10 +185,10 @@ class Program:
 
     @cached_property
     def _shift(self) -> Array:
-        """Coefficients (q, 1) of the free columns fitted to the targets: solvers see what is left, around zero."""
+        """Coefficients (q, T) of the free columns fitted to the targets: solvers see what is left, around zero."""
         Q = self.problem.linear.free
         if not self.problem.loss.is_shift_invariant:
-            return np.zeros((Q.shape[1], 1))
+            return np.zeros((Q.shape[1], self.problem.Y.shape[1]))
         return least_squares(Q, self.problem.Y, self.problem.sample_weight, np.zeros(Q.shape[1]))
 
     @cached_property
@@ -268,7 +291,7 @@ def _block_rows(rows: IntArray, block: IntArray, data: Array, shape: tuple[int, 
     return sp.csc_array(entries, shape=(shape[0], shape[1] * k))
 
 
-def _redundant(problem: TrainingProblem, active: BoolArray) -> BoolArray:
+def redundant(problem: TrainingProblem, active: BoolArray) -> BoolArray:
     """Patterns whose complement does as well: those off at the first sample, if a free skip is affine enough."""
     affine = problem.skip == "free" and (problem.output_bias == "free" or problem.bias == "none")
     if not affine:

@@ -38,8 +38,8 @@ class Sensitivity:
         Row i: the derivatives of prediction i.
     fit_by_sample_weight : float64 (n, n)
     leave_one_out : float64 (n,)
-        Prediction at each sample of the network trained without it, to first order in the sample's residual: y_i -
-        (y_i - f_i) / (1 - h_i) with h the diagonal of `fit_by_targets`; NaN where h_i = 1.
+        Prediction at each sample of the network trained without it, to first order in what that changes: for the
+        squared loss y_i - (y_i - f_i) / (1 - h_i) with h the diagonal of `fit_by_targets`; NaN where h_i = 1.
     failures : tuple of str
         Conditions of the derivatives of the fit that fail; empty if they hold. Where one fails the fit may have a kink:
         the numbers are then at best those of one side.
@@ -108,19 +108,19 @@ def sensitivity(result: Result) -> Sensitivity:
         )
     optimal = OptimalSet.of(result)
     state = optimal.state
-    weight, split = state.problem.sample_weight, state.columns.shape[1]
-    by_targets = _fit_response(state, np.vstack([np.zeros((split, len(weight))), np.eye(len(weight))]))
-    by_decay = _fit_response(state, -np.concatenate([state.gradient / state.problem.penalty, np.zeros(len(weight))]))
-    residual = state.nu / weight
+    problem, split = state.problem, state.columns.shape[1]
+    weight = problem.sample_weight
+    by_shift = _fit_response(state, np.vstack([np.zeros((split, len(weight))), np.eye(len(weight))]))
+    by_decay = _fit_response(state, -np.concatenate([state.gradient / problem.penalty, np.zeros(len(weight))]))
     return Sensitivity(
         objective_by_weight_decay=float(state.costs.sum() + 0.5 * optimal.penalized @ optimal.penalized),
         objective_by_targets=frozen(state.nu),
-        objective_by_sample_weight=frozen(0.5 * residual**2),
+        objective_by_sample_weight=frozen(_losses(state)),
         fit_by_weight_decay=frozen(by_decay),
-        fit_by_targets=frozen(by_targets),
-        # A weight multiplies its sample's residual: the same change as that of the target by residual / weight.
-        fit_by_sample_weight=frozen(by_targets * (residual / weight)),
-        leave_one_out=frozen(_leave_one_out(state, np.diag(by_targets))),
+        fit_by_targets=frozen(by_shift * state.weights),
+        # A weight multiplies the sample's part of the dual variable.
+        fit_by_sample_weight=frozen(by_shift * (state.nu / weight)),
+        leave_one_out=frozen(_leave_one_out(state, np.diag(by_shift))),
         failures=tuple(_failures(optimal)),
         complete=optimal.complete,
     )
@@ -131,10 +131,18 @@ def _fit_response(state: Stationary, change: Array) -> Array:
     return np.asarray(state.columns @ state.response(change)[: state.columns.shape[1]])
 
 
-def _leave_one_out(state: Stationary, leverage: Array) -> Array:
-    y = state.problem.Y[:, 0]
-    left = 1.0 - leverage
-    return np.asarray(np.where(left > STRICT, y - (y - state.fit) / np.where(left > STRICT, left, 1.0), np.nan))
+def _losses(state: Stationary) -> Array:
+    """The loss of each sample (n,), its weight left out."""
+    problem, one = state.problem, np.ones(1)
+    pairs = zip(state.fit[:, None, None], problem.Y[:, None], strict=True)
+    return np.array([problem.loss.value(f, y, one) for f, y in pairs])
+
+
+def _leave_one_out(state: Stationary, response: Array) -> Array:
+    """Predictions f - r nu / (1 - r W), with r (n,) how far a prediction follows a pull on it."""
+    left = 1.0 - response * state.weights
+    held = left > STRICT
+    return np.asarray(np.where(held, state.fit - response * state.nu / np.where(held, left, 1.0), np.nan))
 
 
 def _failures(optimal: OptimalSet) -> list[str]:

@@ -9,19 +9,29 @@ from typing import Any
 from convexrelu.arrays import Array
 from convexrelu.backends import Backend, get_backend
 from convexrelu.certificate import Certificate, certificate
-from convexrelu.errors import InvalidInputError, TooManyPatternsError
-from convexrelu.generation import ConicMethod, Generated, Method, NativeMethod, ProximalMethod, generate
+from convexrelu.errors import InvalidInputError, TooManyPatternsError, UnsupportedError
+from convexrelu.generation import (
+    PROOF_SHARE,
+    ConicMethod,
+    Generated,
+    Method,
+    NativeMethod,
+    NativeProximalMethod,
+    generate,
+)
+from convexrelu.joint_program import JointProgram
 from convexrelu.monitor import Monitor, State
-from convexrelu.multitask import JointMethod, takes_jointly
+from convexrelu.multitask import JointMethod, JointProximalMethod, takes_jointly
 from convexrelu.native.bridge import is_native, is_proximal
 from convexrelu.network import Network
 from convexrelu.patterns.enumeration import enumerate_arrangement
 from convexrelu.patterns.patterns import Patterns
 from convexrelu.patterns.sampling import sample_arrangement
-from convexrelu.pricing.dual_norm import dual_norm_over_patterns
+from convexrelu.pricing.dual_norm import DualNorm, best_neuron, dual_norm, dual_norm_over_patterns
 from convexrelu.problem import TrainingProblem
 from convexrelu.program import Program
 from convexrelu.recovery import network_of
+from convexrelu.refit import refitted_solution
 from convexrelu.result import Result, Solution, Status
 from convexrelu.validation import check_count, check_number
 from convexrelu.width import narrowed
@@ -53,7 +63,7 @@ def solve(
     patterns : {"generate", "enumerate"}, int or Patterns
         The activation patterns of the convex program: those its dual variable asks for (the default: the global
         optimum without listing all patterns, unless there are no more than 400), all of them, that many sampled ones,
-        or given ones.
+        or given ones. Several tasks: "generate", or "enumerate" up to rank four (hidden biases count as one).
     backend : str, default "native"
         Who solves the programs: the package's own solver, one of `available_backends`, or any solver installed in
         cvxpy by its name. Programs that "native" does not take (given patterns, interpolation) go to "clarabel".
@@ -97,7 +107,8 @@ def solve(
     Notes
     -----
     Ctrl-C ends pattern generation with the best network so far. With given patterns the certificate is global when
-    they are complete; a program over p patterns of rank r has 2 p (r + 1) + n variables.
+    they are complete; a program over p patterns of rank r has 2 p (r + 1) + n variables. The exact program of T tasks
+    has a semidefinite matrix of order r + T for each simplicial cone (`effort["cones"]`): one to four for each pattern.
 
     References
     ----------
@@ -164,14 +175,20 @@ def _methods(
     if backend == "native" and takes_jointly(problem):
         if options:
             raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
-        # The programs of the other backends are those of one task.
-        yield JointMethod(problem, tol, seed, monitor, warm_start)
+        joint = JointMethod if problem.loss.is_smooth or problem.is_interpolation else JointProximalMethod
+        yield joint(problem, tol, seed, monitor, warm_start)
         return
     if backend == "native" and (is_native(problem) or is_proximal(problem)):
         if options:
             raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
-        method = ProximalMethod if is_proximal(problem) else NativeMethod
+        method = NativeProximalMethod if is_proximal(problem) else NativeMethod
         yield method(problem, tol, seed, monitor, warm_start)
+    if problem.Y.shape[1] > 1:
+        what = f"the loss {problem.loss.name!r}" if backend == "native" else f"backend={backend!r}"
+        raise UnsupportedError(
+            f"`Y` has {problem.Y.shape[1]} tasks, and patterns='generate' takes one with {what}. Write "
+            "patterns='enumerate', for data of rank at most four, or backend='native' and one of the package's losses."
+        )
     solver = get_backend("clarabel" if backend == "native" else backend)
     yield ConicMethod(problem, tol, seed, monitor, warm_start, solver, options)
 
@@ -179,14 +196,20 @@ def _methods(
 def generated_result(problem: TrainingProblem, found: Generated, tol: float, monitor: Monitor) -> Result:
     """The result of a generation, certified."""
     network = network_of(problem, found.solution, tol)
-    if problem.Y.shape[1] > 1:
-        network = narrowed(problem, network, problem.objective(network) * (1 + 0.01 * tol))
+    network = _narrowed(problem, network, tol)
     proof = certificate(problem, network, found.nu, found.norm)
     status = judge(proof, tol, monitor)
     if status is Status.FAILED and found.converged:
         status = Status.UNPROVEN
     monitor.lap("certificate")
     return Result(network, proof, status, found.solution, problem, None, monitor.laps, monitor.effort)
+
+
+def _narrowed(problem: TrainingProblem, network: Network, tol: float) -> Network:
+    """Of several tasks, the network with no more neurons than they need; pruning by size leaves dependent ones."""
+    if problem.Y.shape[1] == 1:
+        return network
+    return narrowed(problem, network, problem.objective(network) * (1 + 0.01 * tol))
 
 
 def _solved_over(
@@ -199,7 +222,7 @@ def _solved_over(
     options: Mapping[str, Any] | None,
 ) -> Result:
     """Solve the program over given patterns."""
-    program = Program(problem, patterns)
+    program = _program(problem, patterns, monitor)
     monitor.lap("program")
     # Solvers' tolerances are relative to the loss at zero; an optimum far below that needs the tighter one. What stops
     # a solver short of either is mostly rounding, which other units may avoid: measured on ECOS.
@@ -207,32 +230,64 @@ def _solved_over(
     for asked, unit in ((accuracy, 1.0), (1e-12, 1.0), (accuracy, 100.0)):
         solution = program.solve(solver, asked, options, verbose, monitor.seconds_left, unit)
         monitor.lap("backend")
+        if problem.Y.shape[1] > 1:
+            solution = refitted_solution(problem, solution, 0.01 * tol)
         network = network_of(problem, solution, tol)
+        network = _narrowed(problem, network, tol)
         attempts.append((_certified(problem, patterns, network, solution, tol), network, solution))
         monitor.lap("certificate")
         if attempts[-1][0].gap <= tol or monitor.should_stop():
             break
     proof, network, solution = min(attempts, key=lambda attempt: attempt[0].gap)
-    return Result(network, proof, judge(proof, tol, monitor), solution, problem, patterns, monitor.laps)
+    status = judge(proof, tol, monitor)
+    return Result(network, proof, status, solution, problem, patterns, monitor.laps, monitor.effort)
+
+
+def _program(problem: TrainingProblem, patterns: Patterns, monitor: Monitor) -> Program:
+    """The program of one task, or the exact one of several."""
+    if problem.Y.shape[1] == 1:
+        return Program(problem, patterns)
+    if not patterns.complete:
+        raise UnsupportedError(
+            f"`patterns` are {len(patterns)} of {problem}, not all: a program of several tasks is proven over all "
+            "patterns only. Write patterns='enumerate' or 'generate'."
+        )
+    program = JointProgram(problem, patterns)
+    monitor.count("cones", len(program.cones))
+    return program
 
 
 def _certified(
     problem: TrainingProblem, patterns: Patterns, network: Network, solution: Solution, tol: float
 ) -> Certificate:
     """The certificate over patterns from the dual variable of the program or, where that is poor, of the network."""
-    proof = _certify_over(problem, patterns, network, solution.dual, solution.penalized)
+    proof = _certify_over(problem, patterns, network, solution.dual, tol, solution.penalized)
     if proof.gap <= tol:
         return proof
     # The network's own residual is the better one above the largest weight decay that needs neurons, for instance.
     residual = -problem.loss.gradient(network(problem.X), problem.Y, problem.sample_weight)
-    return min(proof, _certify_over(problem, patterns, network, residual), key=lambda c: c.gap)
+    return min(proof, _certify_over(problem, patterns, network, residual, tol), key=lambda c: c.gap)
 
 
 def _certify_over(
-    problem: TrainingProblem, patterns: Patterns, network: Network, dual: Array, penalized: Array | None = None
+    problem: TrainingProblem,
+    patterns: Patterns,
+    network: Network,
+    dual: Array,
+    tol: float,
+    penalized: Array | None = None,
 ) -> Certificate:
     nu = problem.feasible_direction(dual, penalized)
-    return certificate(problem, network, nu, dual_norm_over_patterns(problem.arrangement, patterns, nu))
+    if problem.Y.shape[1] == 1:
+        return certificate(problem, network, nu, dual_norm_over_patterns(problem.arrangement, patterns, nu))
+    return certificate(problem, network, nu, _joint_norm(problem, network, nu, tol))
+
+
+def _joint_norm(problem: TrainingProblem, network: Network, nu: Array, tol: float) -> DualNorm:
+    """The dual norm of several tasks over all neurons; no pattern needs to be known for that."""
+    starts = problem.arrangement.from_weights(network.hidden, network.hidden_bias)
+    best = max(best_neuron(problem.arrangement, nu, starts)[0], problem.penalty)
+    return dual_norm(problem.arrangement, nu, target=best * (1 + PROOF_SHARE * tol), starts=starts)
 
 
 def check_arguments(

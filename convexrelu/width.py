@@ -53,18 +53,16 @@ def _independent(problem: TrainingProblem, network: Network, tolerance: float) -
     across = (features - basis @ (basis.T @ features)) / size
     columns = (across[:, None, :] * (network.output.T / row_norms(network.output))[None]).reshape(-1, len(size))
     share, alive = size * row_norms(network.output), np.arange(len(size))
-    while len(alive):
-        # Rows of V beyond the rank are the dependences.
-        singular, V = np.linalg.svd(columns[:, alive])[1:]
-        rank = int(np.sum(singular > tolerance * singular.max(initial=0.0)))
-        if rank == len(alive):
-            break
-        null = V[-1]
-        ratio = null / share[alive]
+    null = _dependences(columns, tolerance)
+    while len(null):
+        ratio = null[-1] / share[alive]
         ratio = ratio if ratio.max() >= -ratio.min() else -ratio
         last = int(np.argmax(ratio))
         share[alive] *= 1 - ratio / ratio[last]
-        alive = np.delete(alive, last)
+        # The dependences of the others: those without the neuron that has vanished.
+        null = null[:-1] - np.outer(null[:-1, last] / null[-1, last], null[-1])
+        null, alive = np.delete(null, last, axis=1), np.delete(alive, last)
+        null = np.linalg.qr(null.T)[0].T
     root = np.sqrt(np.maximum(share[alive], 0.0))[:, None]
     hidden = network.hidden[alive] / size[alive, None] * root
     output = network.output[alive] / row_norms(network.output[alive])[:, None] * root
@@ -74,6 +72,14 @@ def _independent(problem: TrainingProblem, network: Network, tolerance: float) -
             network, hidden=hidden, hidden_bias=network.hidden_bias[alive] / size[alive] * root[:, 0], output=output
         ),
     )
+
+
+def _dependences(columns: Array, tolerance: float) -> Array:
+    """Orthonormal rows (s, m): the combinations of columns that vanish up to the tolerance."""
+    m = columns.shape[1]
+    padded = np.vstack([columns, np.zeros((max(m - len(columns), 0), m))])
+    singular, V = np.linalg.svd(padded, full_matrices=False)[1:]
+    return np.asarray(V[singular <= tolerance * singular.max(initial=0.0)])
 
 
 def refitted(problem: TrainingProblem, network: Network) -> Network:

@@ -335,6 +335,31 @@ def joint_convex_value(X, Y, weight_decay, *, bias="penalized", output_bias="non
     return price * _minimum(cp.Problem(cp.Minimize(cost + 0.5 * cp.trace(W)), constraints))
 
 
+def joint_loss_value(X, Y, weight_decay, *, loss, bias="penalized", output_bias="none", sample_weight=None):
+    """Optimal value of several tasks with any loss, rank 2 or 3: matrices [[G, V], [V^T, W]] for each simplicial cone.
+
+    `loss` is a name of LOSSES, or "softmax" for one-hot Y.
+    """
+    X, Y = np.asarray(X, dtype=float), np.asarray(Y, dtype=float)
+    A, (n, T) = hidden_data(X, bias), Y.shape
+    p = A.shape[1] - (bias == "free")
+    weight = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+    fit = np.ones((n, 1)) @ cp.Variable((1, T)) if output_bias == "free" else cp.Constant(np.zeros((n, T)))
+    cost, constraints = cp.Constant(0.0), []
+    for bits in exact_patterns(A):
+        for rays in simplicial_cones(A, bits) if bits.any() else ():
+            k = len(rays)
+            M = cp.Variable((k + T, k + T), PSD=True)
+            fit = fit + np.maximum(A @ rays.T, 0.0) @ M[:k, k:]
+            cost = cost + 0.5 * cp.trace(rays[:, :p] @ rays[:, :p].T @ M[:k, :k]) + 0.5 * cp.trace(M[k:, k:])
+            constraints.append(M[:k, :k] >= 0)
+    if loss == "softmax":
+        losses = cp.log_sum_exp(fit, axis=1) - cp.sum(cp.multiply(Y, fit), axis=1)
+    else:
+        losses = cp.sum(LOSSES[loss](fit, Y), axis=1)
+    return _minimum(cp.Problem(cp.Minimize(weight @ losses + weight_decay * cost), constraints))
+
+
 def joint_dual_norm(X, N, bias):
     """The largest |N^T relu(X w + b)| over neurons of cost one: top eigenvectors on all faces of all cells (C.3).
 

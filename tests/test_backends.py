@@ -162,6 +162,37 @@ def exponential_and_second_order():
     return Case(program, 2 * math.exp(0.5))
 
 
+def triangle(matrix):
+    """The upper triangle column by column, entries off the diagonal times sqrt(2)."""
+    return np.array([matrix[i, j] * (1 if i == j else 2**0.5) for j in range(len(matrix)) for i in range(j + 1)])
+
+
+def matrix_of(entries):
+    """The symmetric matrix of a triangle."""
+    order = int((2 * len(entries)) ** 0.5)
+    column, row = np.tril_indices(order)
+    M = np.zeros((order, order))
+    M[row, column] = M[column, row] = entries / np.where(row == column, 1.0, 2**0.5)
+    return M
+
+
+def nearest_matrix():
+    # The semidefinite matrix nearest to one of order three without symmetry among its entries.
+    A = np.array([[1.0, 2.0, -3.0], [2.0, -1.0, 0.5], [-3.0, 0.5, 4.0]])
+    values, vectors = np.linalg.eigh(A)
+    x, a = triangle((vectors * np.maximum(values, 0.0)) @ vectors.T), triangle(A)
+    program = ConicProgram(identity(6), -a, identity(6, -1.0), np.zeros(6), semidefinite=(3,))
+    return Case(program, 0.5 * x @ x - a @ x)
+
+
+def largest_eigenvalue():
+    # min t with t I - A semidefinite, 1 x 1 and 2 x 2 matrices and exponential cones in one program: the order of rows.
+    A = sparse([[0, 0], [-1, 0], [0, 0], [-1, 0], [0, 0], [0, 0], [0, -1]])
+    b = np.concatenate([[1.0], -triangle(np.array([[2.0, 1.0], [1.0, 2.0]])), [1.0, 2.0, 0.0]])
+    program = ConicProgram(None, vector(1, 1), A, b, n_exponential=1, semidefinite=(1, 2))
+    return Case(program, 3 + 2 * math.exp(0.5))
+
+
 def infeasible_linear():
     return Case(ConicProgram(None, vector(1), sparse([[1], [-1]]), vector(-1, -1), 0, 2), status=ConicStatus.INFEASIBLE)
 
@@ -206,6 +237,8 @@ SOLVABLE = {
         exponential,
         softplus,
         exponential_and_second_order,
+        nearest_matrix,
+        largest_eigenvalue,
     )
 }
 HOPELESS = {
@@ -252,6 +285,10 @@ def cone_violations(program, s, dual):
     start = n_linear
     for size in program.second_order:
         yield np.linalg.norm(s[start + 1 : start + size]) - s[start]
+        start += size
+    for order in program.semidefinite:
+        size = order * (order + 1) // 2
+        yield -np.linalg.eigvalsh(matrix_of(s[start : start + size])).min()
         start += size
     for a, b, c in s[start:].reshape(-1, 3):
         if dual:  # a < 0 and -a exp(b / a) <= e c

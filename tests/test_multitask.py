@@ -153,12 +153,21 @@ def test_large_weight_decay_needs_no_neurons():
 
 def test_what_several_tasks_do_not_have_is_refused():
     problem = cr.TrainingProblem(*random_data(6, 2, 2), 0.1)
-    with pytest.raises(UnsupportedError, match="patterns='generate'"):
-        cr.solve(problem, patterns="enumerate")
-    with pytest.raises(UnsupportedError, match="backend='native'"):
+    with pytest.raises(UnsupportedError, match=r"backend='clarabel'.*patterns='enumerate'.*backend='native'"):
         cr.solve(problem, backend="clarabel")
     with pytest.raises(InvalidInputError, match="options"):
         cr.solve(problem, options={"max_iter": 3})
+
+
+@pytest.mark.parametrize("loss", ["absolute", "quantile", "hinge"])
+def test_losses_with_kinks_natively(loss):
+    X, Y = random_data(6, 1, 2)
+    Y = np.sign(Y) if loss == "hinge" else Y
+    problem = cr.TrainingProblem(X, Y, 0.1, loss)
+    result, exact = cr.solve(problem), cr.solve(problem, patterns="enumerate")
+    check_optimal(result, problem, TOL)
+    assert result.solution.message == "native"
+    assert result.objective == pytest.approx(exact.objective, rel=TOL)
 
 
 def test_two_classes_of_softmax_are_logistic():

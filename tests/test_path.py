@@ -96,5 +96,67 @@ def test_what_cannot_be_used_is_said():
         cr.solve_path(cr.TrainingProblem.interpolation([[0.0], [1.0]], [0.0, 1.0]))
     with pytest.raises(InvalidInputError, match="no weight decay needs neurons"):
         cr.solve_path(cr.TrainingProblem([[1.0], [2.0]], [0.0, 0.0]))
-    with pytest.raises(UnsupportedError, match="2 tasks"):
-        cr.solve_path(cr.TrainingProblem([[0.0], [1.0]], [[0.0, 1.0], [1.0, 0.0]], 0.1))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_events_in_one_dimension_are_those_of_the_exact_path(seed):
+    rng = np.random.default_rng(seed)
+    x = np.sort(rng.uniform(-1, 2, 12))
+    y = np.sin(2 * x) + 0.2 * rng.standard_normal(12)
+    exact = cr.univariate.fit_path(x, y)
+    decays = exact.weight_decays[0] * np.geomspace(1.05, 0.05, 8)
+    path = cr.solve_path(cr.TrainingProblem(x[:, None], y, bias="free", skip="free"), decays)
+    expected = exact.weight_decays[exact.weight_decays > decays[-1]]
+    assert len(expected) >= 3
+    np.testing.assert_allclose([event.weight_decay for event in path.events], expected, rtol=1e-8)
+    kinds = ["enters" if more > 0 else "leaves" for more in np.diff(exact.n_knots, prepend=0)[: len(expected)]]
+    assert [event.kind for event in path.events] == kinds
+    assert path.n_neurons.tolist() == [int(exact.degrees_of_freedom(decay)) - 2 for decay in path.weight_decays]
+
+
+def labelled(loss, two=False):
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((12, 2))
+    y = X[:, 0] * X[:, 1] + 0.3 * rng.standard_normal(12)
+    targets = np.column_stack([y, X[:, 0]]) if two else np.sign(y) if "hinge" in loss or loss == "logistic" else y
+    return cr.TrainingProblem(X, targets, loss=loss)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "huber", "squared_hinge", "absolute", "hinge"])
+def test_paths_of_other_losses_are_certified_and_concave(loss):
+    problem = labelled(loss)
+    path = cr.solve_path(problem, problem.max_weight_decay() * np.geomspace(0.9, 0.05, 5))
+    check_points(path)
+    followed = [result.solution.message == "followed" for result in path.results]
+    assert sum(followed) == (4 if problem.loss.is_smooth else 0)
+
+
+def test_paths_of_several_tasks_are_certified_and_concave():
+    problem = labelled("squared", two=True)
+    path = cr.solve_path(problem, problem.max_weight_decay() * np.array([0.9, 0.4, 0.2]))
+    check_points(path)
+    assert path.is_unique[0] in (True, None)
+    with pytest.raises(UnsupportedError, match="several tasks"):
+        path.events  # noqa: B018
+
+
+def check_points(path):
+    assert (path.gaps <= TOL).all()
+    assert max(path.concavity_violation, path.slope_violation) <= 2 * TOL
+    cold = cr.solve(path.results[-1].problem)
+    assert path.objectives[-1] == pytest.approx(cold.objective, rel=2 * TOL)
+
+
+def test_events_of_a_smooth_loss_are_where_the_optimum_says_so():
+    problem = labelled("logistic")
+    largest = problem.max_weight_decay()
+    path = cr.solve_path(problem, [1.05 * largest, 0.9 * largest])
+    assert [event.kind for event in path.events] == ["enters"]
+    assert path.events[0].weight_decay == pytest.approx(largest, rel=1e-7)
+
+
+def test_losses_with_kinks_have_no_events():
+    problem = labelled("absolute")
+    path = cr.solve_path(problem, [1.0, 0.5])
+    with pytest.raises(UnsupportedError, match="'absolute'"):
+        path.events  # noqa: B018

@@ -12,7 +12,8 @@ from strategies import examples, vectors, weight_decays
 import convexrelu as cr
 from convexrelu import univariate as uv
 from convexrelu.errors import InvalidInputError, UnsupportedError
-from convexrelu.univariate.lower_bound import double_sum_bounds
+from convexrelu.losses import SquaredLoss
+from convexrelu.univariate.lower_bound import double_sum_bounds, rounded_alike, running_sum
 from convexrelu.univariate.samples import samples
 from convexrelu.univariate.tilted import train
 
@@ -100,6 +101,16 @@ def test_the_coarse_start_changes_nothing():
     assert np.isin(result.spline.knots, data.x).all()
 
 
+@pytest.mark.slow
+def test_thousands_of_knots_are_certified():
+    # Weight decay so small that the last bits of a hundred thousand residuals add up to a share of it.
+    rng = np.random.default_rng(0)
+    x = rng.random(300_000)
+    result = uv.fit(x, np.sin(8 * x) + 0.3 * rng.standard_normal(len(x)), 1e-6)
+    assert result.spline.n_knots > 20_000
+    assert result.certificate.gap <= 1e-9
+
+
 def test_above_the_largest_weight_decay_there_are_no_knots():
     x, y = np.arange(5.0), np.array([0, 1, 3, 1, 0.0])
     largest = 2.0  # the double sum of the residual (-1, 0, 2, 0, -1) of the best line, at the middle
@@ -131,8 +142,23 @@ def test_double_sum_bounds_hold_in_exact_arithmetic(points, numbers, power):
     assert bounds.largest <= float(max(map(abs, right))) * (1 + 1e-13) + 1e-15 * float(np.abs(nu).sum() * np.ptp(x))
 
 
+@examples(25)
+@given(st.integers(0, 10**6), st.integers(1, 700), st.integers(0, 30))
+def test_running_sums_do_not_lose_digits(seed, n, spread):
+    rng = np.random.default_rng(seed)
+    nu = rng.standard_normal((n, 1)) * 10.0 ** rng.uniform(-spread, 0, (n, 1))
+    c, error = running_sum(nu)
+    exact = np.cumsum([Fraction(v) for v in nu[:, 0]])
+    wide = [Fraction(float(v)) + Fraction(float(v - float(v))) for v in c[:, 0]]
+    eps = Fraction(float(np.finfo(np.longdouble).eps))
+    assert all(abs(a - b) <= Fraction(error) + eps * abs(b) for a, b in zip(exact, wide, strict=True))
+    # One half of the last place of the largest, however many there are.
+    third = nu.astype(np.longdouble) / 3
+    drift = np.cumsum([Fraction(v) for v in rounded_alike(third)[:, 0]]) - exact / 3
+    assert max(map(abs, drift)) <= np.abs(nu).max() * 2.0**-52
+
+
 def test_certificate_of_a_bad_dual_variable_is_low_not_wrong():
-    from convexrelu.losses import SquaredLoss
     from convexrelu.univariate.lower_bound import certified, norm
 
     rng = np.random.default_rng(0)
@@ -140,7 +166,7 @@ def test_certificate_of_a_bad_dual_variable_is_low_not_wrong():
     data, best = samples(x, y), uv.fit(x, y, 0.1)
     for skip in ("free", "none"):
         best = uv.fit(x, y, 0.1, skip=skip).objective
-        spline = train(*data.merged(), 0.2, skip, 1e-9, 50).spline
+        spline = train(data, SquaredLoss(), 0.2, skip, 1e-9, 50).spline
         for nu in (rng.standard_normal((50, 1)), 1e3 * data.Y, np.zeros((50, 1)), data.Y - spline(data.x)):
             objective = SquaredLoss().value(spline(data.x), data.Y, data.weight) + 0.1 * norm(spline, skip)
             bound = certified(data, objective, nu, 0.1, SquaredLoss(), "free", skip)
@@ -165,7 +191,7 @@ def test_solutions_of_a_fit_share_its_objective():
         ({"max_rounds": 0}, InvalidInputError, "max_rounds"),
         ({"loss": "nonsense"}, InvalidInputError, "loss"),
         ({"sample_weight": [1.0]}, InvalidInputError, "sample_weight"),
-        ({"skip": "penalized"}, UnsupportedError, "skip"),
+        ({"skip": "penalized", "bias": "penalized"}, UnsupportedError, "skip"),
     ],
 )
 def test_bad_options_are_named(options, error, match):

@@ -176,6 +176,7 @@ def _kinds(kinds: set[ProgramKind] | frozenset[ProgramKind]) -> str:
         ProgramKind.QP: "QP (quadratic objective)",
         ProgramKind.SOCP: "SOCP (second-order cones)",
         ProgramKind.EXP: "EXP (exponential cones)",
+        ProgramKind.SDP: "SDP (semidefinite cones)",
     }
     return ", ".join(phrase for kind, phrase in phrases.items() if kind in kinds)
 

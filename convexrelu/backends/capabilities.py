@@ -9,6 +9,7 @@ from convexrelu.backends.conic import ProgramKind
 
 POLYHEDRAL = frozenset({ProgramKind.LP, ProgramKind.QP})
 EVERY_KIND = frozenset(ProgramKind)
+ALL_BUT_SDP = EVERY_KIND - {ProgramKind.SDP}
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def _spec(name: str, package: str, install: str, supports: frozenset[ProgramKind
 # BackendSpec with package=None and the programs it takes; nothing else has to change for it to be found.
 SPECS: tuple[BackendSpec, ...] = (
     _spec("clarabel", "clarabel", "clarabel", EVERY_KIND),
-    _spec("ecos", "ecos", "convexrelu[ecos]", EVERY_KIND, has_time_limit=False),
+    _spec("ecos", "ecos", "convexrelu[ecos]", ALL_BUT_SDP, has_time_limit=False),
     _spec("scs", "scs", "scs", EVERY_KIND),
     _spec("osqp", "osqp", "osqp", POLYHEDRAL),
     _spec("highs", "highspy", "convexrelu[highs]", POLYHEDRAL),

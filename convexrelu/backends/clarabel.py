@@ -60,6 +60,7 @@ def _cones(clarabel: ModuleType, program: ConicProgram) -> list[Any]:
     if program.n_nonneg:
         cones.append(clarabel.NonnegativeConeT(program.n_nonneg))
     cones += [clarabel.SecondOrderConeT(size) for size in program.second_order]
+    cones += [clarabel.PSDTriangleConeT(order) for order in program.semidefinite]
     return cones + [clarabel.ExponentialConeT()] * program.n_exponential
 
 

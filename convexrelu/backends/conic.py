@@ -24,6 +24,7 @@ class ProgramKind(StrEnum):
     QP = "QP"
     SOCP = "SOCP"
     EXP = "EXP"
+    SDP = "SDP"
 
 
 class ConicStatus(StrEnum):
@@ -42,8 +43,10 @@ class ConicProgram:
     """State the program: minimise 1/2 x'Px + q'x subject to A x + s = b, s in K.
 
     `K` is the product, in the order of the rows of `A`, of the zero cone (s = 0), the non-negative cone, second-order
-    cones (s_0 >= norm(s_1, ...), the bound first) and exponential cones. Each exponential cone takes three rows
-    (s_0, s_1, s_2) with s_1 > 0 and s_1 exp(s_0 / s_1) <= s_2, closed (the order of Clarabel and SCS).
+    cones (s_0 >= norm(s_1, ...), the bound first), cones of positive semidefinite matrices and exponential cones. A
+    semidefinite matrix of order m takes m (m + 1) / 2 rows: its upper triangle column by column, entries off the
+    diagonal times sqrt(2) (the order of Clarabel). Each exponential cone takes three rows (s_0, s_1, s_2) with s_1 > 0
+    and s_1 exp(s_0 / s_1) <= s_2, closed (the order of Clarabel and SCS).
 
     Parameters
     ----------
@@ -56,6 +59,8 @@ class ConicProgram:
         Number of rows in the zero and the non-negative cone.
     second_order : tuple of int
         Dimension (>= 1) of each second-order cone.
+    semidefinite : tuple of int
+        Order (>= 1) of each semidefinite matrix.
     n_exponential : int
         Number of exponential cones, three rows each.
 
@@ -77,10 +82,12 @@ class ConicProgram:
     n_nonneg: int = 0
     second_order: tuple[int, ...] = ()
     n_exponential: int = 0
+    semidefinite: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         # Builders often count cones with numpy; the solvers want plain integers.
         object.__setattr__(self, "second_order", tuple(map(int, self.second_order)))
+        object.__setattr__(self, "semidefinite", tuple(map(int, self.semidefinite)))
         if not self.q.size or not self.b.size:
             raise InvalidInputError(f"`A` has shape {self.A.shape}; a program needs an unknown and a row.")
         _check_matrix("A", self.A, (self.b.size, self.q.size))
@@ -109,7 +116,12 @@ class ConicProgram:
 
     @property
     def kind(self) -> ProgramKind:
-        """Classify the program; a second-order cone of dimension 1 or 2 is polyhedral and does not make it an SOCP."""
+        """Classify the program; a second-order cone of dimension 1 or 2 is polyhedral and does not make it an SOCP.
+
+        With semidefinite cones it is an SDP, whatever else there is.
+        """
+        if self.semidefinite:
+            return ProgramKind.SDP
         if self.n_exponential:
             return ProgramKind.EXP
         if max(self.second_order, default=0) > 2:
@@ -129,6 +141,7 @@ class ConicProgram:
 
     def __repr__(self) -> str:
         cones = f"zero={self.n_zero}, nonneg={self.n_nonneg}, second_order={len(self.second_order)}"
+        cones += f", semidefinite={len(self.semidefinite)}" if self.semidefinite else ""
         size = f"{self.n_variables} variables, {self.n_rows} rows"
         return f"ConicProgram({self.kind}, {size}, {cones}, exponential={self.n_exponential})"
 
@@ -185,10 +198,11 @@ def _check_upper(P: sp.csc_array) -> None:
 
 def _check_cones(program: ConicProgram) -> None:
     counts = (program.n_zero, program.n_nonneg, program.n_exponential)
-    if min(counts) < 0 or min(program.second_order, default=1) < 1:
+    if min(counts) < 0 or min(program.second_order + program.semidefinite, default=1) < 1:
         raise InvalidInputError(
-            f"Cone sizes must not be negative, and second-order cones have at least one row: {program}."
+            f"Cone sizes must not be negative; second-order and semidefinite cones have at least one row: {program}."
         )
-    rows = program.n_zero + program.n_nonneg + sum(program.second_order) + 3 * program.n_exponential
+    matrices = sum(m * (m + 1) // 2 for m in program.semidefinite)
+    rows = program.n_zero + program.n_nonneg + sum(program.second_order) + matrices + 3 * program.n_exponential
     if rows != program.n_rows:
         raise InvalidInputError(f"The cones have {rows} rows, `A` has {program.n_rows}; the two must be equal.")

@@ -14,8 +14,8 @@ from convexrelu.backends.conic import ConicProgram, ConicSolution, Vector
 class Scaling:
     """Hold the units of a program: x = unknowns * x', the rows of A x + s = b times `rows`, the objective's unit.
 
-    Within a second-order or exponential cone all rows must have the same factor; then the cones do not change. With
-    powers of two nothing is rounded.
+    Within a second-order, semidefinite or exponential cone all rows must have the same factor; then the cones do not
+    change. With powers of two nothing is rounded.
     """
 
     unknowns: Vector | float

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from convexrelu.backends.backend import Backend
 from convexrelu.backends.conic import ConicProgram, ConicSolution, ConicStatus
@@ -64,18 +65,34 @@ class ScsBackend(Backend):
         self, program: ConicProgram, tol: float, options: Mapping[str, object], verbose: bool, time_limit: float | None
     ) -> ConicSolution:
         scs = self._load()
+        order = _row_order(program)
         data = {"P": program.P, "A": program.A, "b": program.b, "c": program.q}
+        if program.semidefinite:
+            data |= {"A": program.A[order], "b": program.b[order]}
         cone = {
             "z": program.n_zero,
             "l": program.n_nonneg,
             "q": list(program.second_order),
+            "s": list(program.semidefinite),
             "ep": program.n_exponential,
         }
         settings = {**_settings(program, tol, verbose, time_limit), **options}
         if hasattr(scs, "LinearSolver"):
             # New in SCS 3.3. The automatic choice there loads MKL, whose set-up alone costs 20 ms.
             settings.setdefault("linear_solver", "qdldl")
-        return _solution(scs.SCS(data, cone, **settings).solve())
+        return _solution(scs.SCS(data, cone, **settings).solve(), order)
+
+
+def _row_order(program: ConicProgram) -> NDArray[np.intp]:
+    """The rows in the order of SCS, which lists the lower triangles of matrices column by column."""
+    order = np.arange(program.n_rows)
+    start = program.n_zero + program.n_nonneg + sum(program.second_order)
+    for m in program.semidefinite:
+        column, row = np.triu_indices(m)  # of the lower triangle; entry (j, i), j <= i, is number i (i + 1) / 2 + j
+        size = m * (m + 1) // 2
+        order[start : start + size] = start + row * (row + 1) // 2 + column
+        start += size
+    return order
 
 
 def _settings(program: ConicProgram, tol: float, verbose: bool, time_limit: float | None) -> dict[str, object]:
@@ -92,14 +109,18 @@ def _settings(program: ConicProgram, tol: float, verbose: bool, time_limit: floa
 
 
 def _iteration_budget(program: ConicProgram) -> int:
-    # About 1e9 multiply-adds, a few seconds: the work of an iteration is a few passes over the entries.
+    # About 1e9 multiply-adds, a few seconds: the work of an iteration is a few passes over the entries, and the
+    # eigenvectors of every matrix.
     work = program.A.nnz + program.n_variables + program.n_rows
-    return int(np.clip(1_000_000_000 // work, 10_000, 1_000_000))
+    matrices = sum(25 * m**3 for m in program.semidefinite)
+    return int(np.clip(1_000_000_000 // (work + matrices), 3_000 if matrices else 10_000, 1_000_000))
 
 
-def _solution(native: dict[str, Any]) -> ConicSolution:
+def _solution(native: dict[str, Any], order: NDArray[np.intp]) -> ConicSolution:
     info = native["info"]
     if info["status_val"] == _INTERRUPTED:
         raise KeyboardInterrupt
     status = _STATUS.get(info["status_val"], ConicStatus.FAILED)
-    return ConicSolution(native["x"], native["y"], status, int(info["iter"]), str(info["status"]))
+    z = np.empty_like(native["y"])
+    z[order] = native["y"]
+    return ConicSolution(native["x"], z, status, int(info["iter"]), str(info["status"]))

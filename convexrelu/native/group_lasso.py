@@ -97,8 +97,12 @@ class _Point:
             return self
         excess, V, Phi = norms[rows] - lam, correlation[rows] / norms[rows, None], self.Phi[rows]
         lengths = joint_lengths(self.problem, self.F, Phi, V, excess)
+        return min((self._with(rows, V * length[:, None]) for length in lengths), key=lambda point: point.objective)
+
+    def _with(self, rows: BoolArray, weights: Array) -> _Point:
+        """Other weights for some groups, and the linear coefficients that go with them."""
         W = self.W.copy()
-        W[rows] = V * lengths[:, None]
+        W[rows] = weights
         return _Point.at(self.problem, self.Phi, W, refit(self.problem, self.Phi.T @ W, self.beta)[0])
 
     def newton(self, damping: float) -> tuple[_Point, float]:
@@ -141,14 +145,27 @@ class _Point:
         return H, gradient
 
 
-def joint_lengths(problem: JointProblem, F: Array, Phi: Array, V: Array, excess: Array) -> Array:
-    """Lengths (m,) at which neurons of unit output directions V, with |Phi_j N| = lam + excess_j, may join together."""
-    hessian = problem.loss.hessian(F)
+def joint_lengths(problem: JointProblem, F: Array, Phi: Array, V: Array, excess: Array) -> list[Array]:
+    """Lengths (m,) at which neurons of unit output directions V, with |Phi_j N| = lam + excess_j, may join together.
+
+    Where the loss is straight here and there its curvature here says too little: a second guess is that it starts soon.
+    """
+    hessian = np.array(problem.loss.hessian(F))
+    guesses = [_lengths(hessian, Phi, V, excess)]
+    diagonal = np.einsum("itt->it", hessian)
+    if not diagonal.all():
+        diagonal += np.where(diagonal == 0, problem.loss.stiffness[:, None], 0.0)
+        guesses.append(_lengths(hessian, Phi, V, excess))
+    return [lengths for lengths in guesses if np.isfinite(lengths).all()]
+
+
+def _lengths(hessian: Array, Phi: Array, V: Array, excess: Array) -> Array:
+    """The minimum along each neuron, then along them all, of the quadratic model; not finite where it has none."""
     bent = np.einsum("jt,itr,jr->ji", V, hessian, V, optimize=True)
-    lengths = excess / np.maximum((Phi**2 * bent).sum(axis=1), 1e-300)
-    joint = (Phi * lengths[:, None]).T @ V
-    curvature = float(np.einsum("it,itr,ir->", joint, hessian, joint))
-    return np.asarray(lengths * ((lengths @ excess) / max(curvature, 1e-300)))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        lengths = excess / (Phi**2 * bent).sum(axis=1)
+        joint = (Phi * lengths[:, None]).T @ V
+        return np.asarray(lengths * ((lengths @ excess) / np.einsum("it,itr,ir->", joint, hessian, joint)))
 
 
 def solve_positive(H: Array, rhs: Array) -> Array:

@@ -187,6 +187,7 @@ def network_of_neurons(
 
 def _attempt(problem: TrainingProblem, network: Network, nu: Array, kink: float, negligible: float) -> Stationary:
     """Newton's method from an independent part of the network."""
+    predictions = network(problem.X)[:, 0]
     arrangement, network = problem.arrangement, network.merged(kink)
     neurons = arrangement.from_weights(network.hidden, network.hidden_bias) * np.abs(network.output)
     signs = np.sign(network.output[:, 0])
@@ -199,13 +200,13 @@ def _attempt(problem: TrainingProblem, network: Network, nu: Array, kink: float,
     weights = independent_weights(columns, np.ones(len(cost)), problem.linear.free)
     kept = weights > negligible
     neurons, signs = (weights[:, None] * neurons)[kept], signs[kept]
-    linear = _linear_coefficients(problem, neurons, signs)
+    linear = _linear_coefficients(problem, predictions, neurons, signs)
     return Stationary.of(problem, neurons, signs, linear, nu, kink).polished()
 
 
-def _linear_coefficients(problem: TrainingProblem, neurons: Array, signs: Array) -> Array:
+def _linear_coefficients(problem: TrainingProblem, predictions: Array, neurons: Array, signs: Array) -> Array:
     """Free and penalised coefficients (q + q',) that fit what the neurons leave: a start for Newton's method."""
-    rest = problem.Y[:, 0] - np.maximum(problem.arrangement.Z @ neurons.T, 0.0) @ signs
+    rest = predictions - np.maximum(problem.arrangement.Z @ neurons.T, 0.0) @ signs
     Q = np.hstack([problem.linear.free, problem.linear.penalized])
     return np.asarray(np.linalg.lstsq(Q, rest, rcond=None)[0])
 

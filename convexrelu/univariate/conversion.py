@@ -6,11 +6,14 @@ right if w_j > 0.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from convexrelu.arrays import Array, row_norms
 from convexrelu.errors import InvalidInputError, UnsupportedError
 from convexrelu.network import Network
+from convexrelu.univariate.penalized_skip import best_skip, without_line
 from convexrelu.univariate.spline import Spline
 from convexrelu.validation import LARGEST, check_choice
 
@@ -78,19 +81,24 @@ def to_network(spline: Spline, bias: str = "free", skip: str = "free") -> Networ
     spline : Spline
     bias : {"free", "penalized"}
         How the neurons are measured when they are balanced.
-    skip : {"free", "none"}
-        With a skip every neuron faces right. Without one, neurons that face left make up the slope at the left end:
-        the knots do where they can, which costs nothing more; otherwise one neuron is added at either end.
+    skip : {"free", "penalized", "none"}
+        With a free skip every neuron faces right. Otherwise neurons that face left make up the slope at the left end,
+        but for a penalised skip's share: the knots do where they can, which costs nothing more; else one neuron is
+        added at either end.
 
     Raises
     ------
     UnsupportedError
-        Without a skip, for several tasks.
+        Without a free skip, for several tasks.
     """
     check_choice(bias, "bias", ("free", "penalized"))
-    check_choice(skip, "skip", ("free", "none"))
-    if skip == "none" and spline.values.shape[1] > 1:
-        raise UnsupportedError("`skip='none'` is for one task; write skip='free'.")
+    check_choice(skip, "skip", ("free", "penalized", "none"))
+    if skip != "free" and spline.values.shape[1] > 1:
+        raise UnsupportedError(f"`skip={skip!r}` is for one task; write skip='free'.")
+    if skip == "penalized":
+        A = best_skip(spline)
+        network = to_network(without_line(spline, A), bias, "none")
+        return replace(network, skip=np.array([[A]]))
     spline = spline.pruned()
     t, delta = spline.knots, spline.curvature
     if skip == "free":

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from convexrelu.arrays import Array, row_norms
 from convexrelu.errors import UnsupportedError
-from convexrelu.losses import Loss, SquaredLoss, get_loss
+from convexrelu.linear_fit import fit_linear
+from convexrelu.losses import DataLoss, LogisticLoss, Loss, PiecewiseLoss, SquaredLoss, get_loss
 from convexrelu.network import Network
 from convexrelu.univariate.conversion import from_network
+from convexrelu.univariate.label_radius import check_labels
 from convexrelu.univariate.lower_bound import certified, norm
-from convexrelu.univariate.modes import check_modes
+from convexrelu.univariate.modes import PENALIZED_SKIP, SKIPS, check_modes
 from convexrelu.univariate.penalized_bias import train_penalized
 from convexrelu.univariate.result import UnivariateResult, judged
 from convexrelu.univariate.samples import Samples, samples
+from convexrelu.univariate.spline import Spline
 from convexrelu.univariate.tilted import Trained, train
 from convexrelu.validation import check_count, check_number
 
@@ -47,10 +51,13 @@ def fit(
     Y : array (n,) or (n, T)
         Targets.
     weight_decay : float > 0, default 1.0
-    loss : {"squared"}
+    loss : str or Loss, default "squared"
+        One of the package's: "squared", "absolute", "huber", "quantile", "logistic", "hinge", "squared_hinge", or an
+        object such as `QuantileLoss(0.9)`. Others than "squared" are for one task and free biases.
     bias : {"free", "penalized"}
         Penalised biases are for one task, reliably to 1e-8 for up to about a hundred points: see the status.
-    skip : {"free", "none"}
+    skip : {"free", "penalized", "none"}
+        A penalised skip goes with free biases.
     sample_weight : array (n,), optional
         Non-negative weights of the samples' losses.
     tol : float > 0, default 1e-8
@@ -66,15 +73,17 @@ def fit(
     Raises
     ------
     InvalidInputError
-        For data or options that cannot be used.
+        For data or options that cannot be used, labels that a free skip or output bias separates among them.
     UnsupportedError
-        For other losses, and for several tasks with a penalised bias or without a skip: use `convexrelu.solve`.
+        For losses of your own, softmax, and several tasks with a penalised bias, another loss than the squared one or
+        without a free skip: use `convexrelu.solve`.
 
     Notes
     -----
     With a skip this is l1 trend filtering (for several tasks, with norms of the tasks' curvature). Knots are taken in
     where the dual constraint is violated; each round costs O(n T) for the data and O(m T^3) for m knots, and 5 to 20
-    rounds do. The proof of the gap costs O(n T).
+    rounds do. The proof of the gap costs O(n T). Other losses train the spline with each set of knots by an interior
+    point method, in 10 to 40 passes over the data.
 
     References
     ----------
@@ -90,21 +99,36 @@ def fit(
     >>> result.status.name, result.spline.n_knots, result.certificate.gap < 1e-8
     ('OPTIMAL', 1, True)
     """
-    check_modes(bias, skip)
+    check_modes(bias, skip, (*SKIPS, PENALIZED_SKIP) if bias == "free" else SKIPS)
     lam = check_number(weight_decay, "weight_decay", above=0.0, hint=" For zero use `univariate.interpolate`.")
     tol = check_number(tol, "tol", above=0.0)
     rounds = check_count(max_rounds, "max_rounds")
-    data = samples(x, Y, sample_weight)
-    kind = get_loss(loss)
+    kind, data = get_loss(loss), samples(x, Y, sample_weight)
     _check_served(kind, bias, skip, data.Y.shape[1])
-    kind.targets(data.Y)
+    data = replace(data, Y=kind.targets(data.Y))
     if bias == "penalized":
         return _penalized_fit(data, lam, kind, skip, tol)
-    trained = train(*data.merged(), lam, skip, SHARE * tol, rounds)
+    heavy = data.weight > 0
+    if kind.is_classification:
+        check_labels(data.x[heavy], data.Y[heavy, 0], kind, skip)
+    spread = data.x[heavy].max() > data.x[heavy].min()
+    trained = train(data, kind, lam, skip, SHARE * tol, rounds) if spread else _constant(data, kind)
     nu, spline = _dual(data, kind, trained), trained.spline
     objective = kind.value(spline(data.x), data.Y, data.weight) + lam * norm(spline, skip)
     found = certified(data, objective, nu, lam, kind, bias, skip)
     return UnivariateResult(spline, found, judged(found, tol), bias, skip, data.points, trained.rounds)
+
+
+def _constant(data: Samples, loss: Loss) -> Trained:
+    """The best constant: all there is to choose at one point."""
+    heavy, T = data.weight > 0, data.Y.shape[1]
+    kept = DataLoss(loss, data.Y[heavy], data.weight[heavy])
+    fit = fit_linear(kept, np.ones((len(kept.Y), 1)), np.zeros(1))
+    # Exactly at a target where the loss has a kink there.
+    target = kept.Y[[np.argmin(row_norms(kept.Y - fit.beta))]]
+    constant = min(fit.beta, target, key=lambda c: kept.value(np.repeat(c, len(kept.Y), axis=0)))
+    spline = Spline(data.x[heavy][:1], constant, np.zeros((2, T)))
+    return Trained(spline, None, 0, fit.nu)
 
 
 def _penalized_fit(data: Samples, lam: float, loss: Loss, skip: str, tol: float) -> UnivariateResult:
@@ -126,16 +150,27 @@ def _judged_network(data: Samples, network: Network, lam: float, loss: Loss, ski
 
 def _check_served(loss: Loss, bias: str, skip: str, T: int) -> None:
     """Raise if `convexrelu.solve` is needed."""
-    if not isinstance(loss, SquaredLoss):
-        raise UnsupportedError(f"`loss={loss.name!r}` is not part of `univariate.fit`; use `convexrelu.solve`.")
-    if T > 1 and (bias == "penalized" or skip == "none"):
+    squared = isinstance(loss, SquaredLoss)
+    if not squared and (bias == "penalized" or not isinstance(loss, PiecewiseLoss | LogisticLoss)):
+        modes = "" if bias == "free" else " with bias='penalized'"
+        raise UnsupportedError(f"`loss={loss.name!r}`{modes} is not part of `univariate.fit`; use `convexrelu.solve`.")
+    if T > 1 and (bias == "penalized" or skip != "free" or not squared):
         raise UnsupportedError(
-            "Several tasks are part of `univariate.fit` with bias='free' and skip='free' only; use `convexrelu.solve`."
+            "Several tasks are part of `univariate.fit` with loss='squared', bias='free' and skip='free' only; "
+            "use `convexrelu.solve`."
         )
 
 
 def _dual(data: Samples, loss: Loss, trained: Trained) -> Array:
-    """Minus the gradient of the loss (n, T), with the digits that the values of the spline cannot hold."""
-    F, correction = trained.spline(data.x), trained.correction(data.x)
-    nu: Array = -loss.gradient(F, data.Y, data.weight) - data.weight[:, None] * correction
+    """The dual variable (n, T): the one of the training or, for the squared loss, that of the spline.
+
+    The latter is the residual, with the digits that the values of the spline cannot hold.
+    """
+    if trained.nu is not None:
+        nu = np.zeros_like(data.Y)
+        nu[data.weight > 0] = trained.nu
+        return nu
+    assert trained.correction is not None
+    F, correction = trained.spline(data.x), trained.correction(data.x).astype(np.longdouble)
+    nu = -loss.gradient(F, data.Y, data.weight) - data.weight[:, None] * correction
     return np.where(data.weight[:, None] > 0, nu, 0.0)

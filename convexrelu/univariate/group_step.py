@@ -17,13 +17,13 @@ import numpy as np
 from scipy.linalg import solve_banded
 
 from convexrelu.arrays import Array
-from convexrelu.univariate.hats import HatSystem
+from convexrelu.univariate.hats import HatSystem, scaled_bends
 
 
 def group_step(system: HatSystem, u: Array, c: Array, lam: float, rhs: Array) -> Array:
     """The z (m, T) where Newton's model is least; cost O(m T^3)."""
     m, T = rhs.shape
-    unit, a = _scaled_bends(system.x)
+    unit, a = scaled_bends(system.x)
     bands = _Bands(m, T)
     eye = np.eye(T)
     bands.add(0, 0, 0, system.diagonal[:, None, None] * eye)
@@ -46,17 +46,6 @@ def group_step(system: HatSystem, u: Array, c: Array, lam: float, rhs: Array) ->
     full[:, 0] = rhs
     z: Array = bands.solve(full.ravel()).reshape(m, 2, T)[:, 0]
     return z
-
-
-def _scaled_bends(x: Array) -> tuple[Array, Array]:
-    """The shorter spacing (m,) at each node, and the coefficients (3, m) of delta_k times it; zero at both ends."""
-    h = np.diff(x)
-    unit = np.ones(len(x))
-    unit[1:-1] = np.minimum(h[:-1], h[1:])
-    a = np.zeros((3, len(x)))
-    a[0, 1:-1], a[2, 1:-1] = unit[1:-1] / h[:-1], unit[1:-1] / h[1:]
-    a[1] = -(a[0] + a[2])
-    return unit, a
 
 
 class _Bands:

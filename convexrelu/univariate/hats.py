@@ -121,3 +121,14 @@ def bends_transposed(x: Array, u: Array) -> Array:
     out[:-1] = slope
     out[1:] -= slope
     return out
+
+
+def scaled_bends(x: Array) -> tuple[Array, Array]:
+    """The shorter spacing (m,) at each node, and the coefficients (3, m) of delta_k times it; zero at both ends."""
+    h = np.diff(x)
+    unit = np.ones(len(x))
+    unit[1:-1] = np.minimum(h[:-1], h[1:])
+    a = np.zeros((3, len(x)))
+    a[0, 1:-1], a[2, 1:-1] = unit[1:-1] / h[:-1], unit[1:-1] / h[1:]
+    a[1] = -(a[0] + a[2])
+    return unit, a

@@ -5,8 +5,9 @@ the sum of nu, `lam` weight decay.
 
     sum_i nu_i . F_i  =  a . c  -  G_n . b  +  sum over neurons of (output . g at the knot)
 
-for a function with the constant c and, with a free skip, the slope b; so L(F) + lam |neurons| is at least D(nu) if
-|g| <= lam, less what a and G_n leave. Between the points g is affine: its maximum is at a point (theory F.2).
+for a function with the constant c and, with a skip, the slope b; so L(F) + lam |neurons| is at least D(nu) if
+|g| <= lam, less what a and G_n leave. A penalised slope takes G_n^2 / (2 lam) from that. Between the points g is
+affine: its maximum is at a point (theory F.2).
 
 Sums run in extended precision where the platform has it; every bound holds with whatever precision there is.
 """
@@ -22,12 +23,16 @@ from numpy.typing import NDArray
 from convexrelu.arrays import EPS, Array, frozen, row_norms
 from convexrelu.certificate import TINY, Certificate
 from convexrelu.losses import Loss
+from convexrelu.univariate.label_radius import label_radius
+from convexrelu.univariate.penalized_skip import best_skip, without_line
 from convexrelu.univariate.samples import Samples
 from convexrelu.univariate.sectors import sector_bounds
 from convexrelu.univariate.spline import Spline
 
 WIDE = np.longdouble
 WIDE_EPS = float(np.finfo(WIDE).eps)
+# Multiples of one number up to two to this power add up without rounding.
+QUANTA = int(np.finfo(WIDE).nmant)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,31 +68,38 @@ def certified(data: Samples, objective: float, nu: Array, lam: float, loss: Loss
     loss : Loss
     bias : {"free", "penalized"}
         With penalised biases for one task.
-    skip : {"free", "none"}
+    skip : {"free", "penalized", "none"}
     """
     heavy = data.weight > 0
     x, Y, weight = data.x[heavy], data.Y[heavy], data.weight[heavy]
     constraint = _Constraint(x, weight, lam, bias, skip)
     nu, sums = constraint.feasible(nu[heavy], Y, loss)
     value, error = loss.dual_value(nu, Y, weight)
-    leak = constraint.leak(loss.fit_radius(objective, Y, weight), objective / lam, sums)
+    leak = constraint.leak(constraint.radius(objective, Y, loss), objective / lam, sums) + constraint.slope_cost(sums)
     # Every loss and penalty is at least zero, whatever nu; the leak is bounded for functions below `objective` only.
     bound = min(max(value - error - leak, 0.0), objective) if math.isfinite(value + leak) else 0.0
     dual = np.zeros_like(data.Y)
     dual[data.order[heavy]] = nu
     size = loss.value(np.zeros_like(Y), Y, weight)
-    negligible = max(EPS * (size if math.isfinite(size) else float(np.abs(Y).max())), TINY)
+    # Without a parabola at its minimum a loss is as large as the rounding of the predictions.
+    rounding = math.sqrt(EPS) if loss.is_shift_invariant and not loss.is_smooth and math.isfinite(size) else EPS
+    negligible = max(rounding * (size if math.isfinite(size) else float(np.abs(Y).max())), TINY)
     return Certificate(float(objective), float(bound), "global", frozen(dual), float(sums.largest), negligible)
 
 
 def norm(spline: Spline, skip: str) -> float:
     """The least norm sum_j |w_j| |v_j| of a network with free bias that computes the spline, up to its output bias.
 
+    With a penalised skip: the least sum of the norm and half the square of the skip.
+
     References
     ----------
     P. Savarese, I. Evron, D. Soudry, N. Srebro, "How do infinite width bounded norm networks look in function space?",
     COLT 2019, Theorem 3.1, for one task without a skip.
     """
+    if skip == "penalized":
+        A = best_skip(spline)
+        return norm(without_line(spline, A), "none") + A**2 / 2
     variation = spline.total_variation
     if skip == "free":
         return variation
@@ -110,67 +122,144 @@ class _Constraint:
             return DoubleSum(*sector_bounds(self.x, nu[:, 0], self.skip))
         return double_sum_bounds(self.x, nu, self.skip)
 
+    def used(self, sums: DoubleSum) -> float:
+        """What of lam the neurons need: with a skip also for the slope at an end, which is not quite free (`leak`)."""
+        return sums.largest + sums.moment if self.skip == "free" else sums.largest
+
     def feasible(self, nu: Array, Y: Array, loss: Loss) -> tuple[Array, DoubleSum]:
         """The best multiple of nu whose dual norm is proven to be at most lam, and its bounds."""
-        nu = self._centred(nu)
-        largest = self.bounds(nu).largest
-        scale = loss.best_scale(nu, 0.0, Y, self.weight, self.lam / largest if largest > 0 else math.inf)
-        nu = nu * scale if math.isfinite(scale) else np.zeros_like(nu)
+        wide = self._in_box(nu, Y, loss)
+        rounded = self._rounded(wide, Y, loss)
+        sums = self.bounds(rounded)
+        largest, curvature = self.used(sums), 2 * self.slope_cost(sums)
+        scale = loss.best_scale(rounded, curvature, Y, self.weight, self.lam / largest if largest > 0 else math.inf)
+        wide = wide * scale if math.isfinite(scale) else np.zeros_like(wide)
         for attempt in range(8):
-            sums = self.bounds(nu)
-            if sums.largest <= self.lam:
-                return nu, sums
+            rounded = self._rounded(wide, Y, loss)
+            sums = self.bounds(rounded)
+            if self.used(sums) <= self.lam:
+                return rounded, sums
             # The rounded product may miss again where sums cancel: aim a little lower each time.
-            nu = nu * (self.lam / sums.largest * (1 - 4 * EPS * 10**attempt))
-        return np.zeros_like(nu), DoubleSum(0.0, 0.0, 0.0)
+            wide = wide * (self.lam / self.used(sums) * (1 - 4 * EPS * 10**attempt))
+        return np.zeros_like(rounded), DoubleSum(0.0, 0.0, 0.0)
 
-    def _centred(self, nu: Array) -> Array:
-        """The part of nu that is orthogonal to the free columns; what it loses is a matter of rounding."""
+    def _rounded(self, wide: NDArray[np.longdouble], Y: Array, loss: Loss) -> Array:
+        """In double precision, within the bounds of the loss; rounded alike where it has none."""
+        lower, upper = loss.domain(Y, self.weight)
+        if np.isinf(lower).all() and np.isinf(upper).all():
+            return rounded_alike(wide)
+        return np.clip(wide.astype(np.float64), lower, upper)
+
+    def _in_box(self, nu: Array, Y: Array, loss: Loss) -> NDArray[np.longdouble]:
+        """A dual variable near nu, orthogonal to the free columns.
+
+        Where zero is on the boundary of the loss's box shrinking does not bring back what has left it: there every
+        entry moves in proportion to its distance to the boundary.
+        """
+        if not loss.is_classification:
+            return self._centred(nu.astype(WIDE), self.weight)
+        lower, upper = loss.domain(Y, self.weight)
+        wide = nu.astype(WIDE)
+        for _ in range(3):
+            room = np.minimum(np.minimum(wide - lower, upper - wide), self.weight[:, None])[:, 0]
+            wide = np.clip(self._centred(wide, np.maximum(room, 0.0).astype(np.float64)), lower, upper)
+        return wide
+
+    def _centred(self, wide: NDArray[np.longdouble], weight: Array) -> NDArray[np.longdouble]:
+        """Orthogonal to the free columns, in that metric nearest to nu; what it loses is a matter of rounding."""
+        if not weight.any():
+            return wide
         if self.bias == "penalized" and self.skip == "none":
-            return nu
+            return wide
         columns, span = [np.ones(len(self.x))], self.x[-1] - self.x[0]
         if self.skip == "free" and span > 0:
             offset = self.x - self.x[0]
-            columns.append((offset - float(self.weight @ offset / self.weight.sum())) / span)
+            columns.append((offset - float(weight @ offset / weight.sum())) / span)
         for _ in range(2):
             for column in columns:
-                heavy = self.weight * column
-                nu = nu - heavy[:, None] * (column @ nu / float(column @ heavy))
-        return nu
+                heavy = weight * column
+                if column @ heavy > 0:
+                    wide = wide - heavy[:, None] * (column @ wide / float(column @ heavy))
+        return wide
+
+    def radius(self, objective: float, Y: Array, loss: Loss) -> float:
+        """Bound on |F| for functions below an objective."""
+        radius = loss.fit_radius(objective, Y, self.weight)
+        if math.isfinite(radius) or not loss.is_classification or Y.shape[1] > 1:
+            return radius
+        hidden = objective / self.lam + self._slope(objective / self.lam)
+        return label_radius(self.x, Y[:, 0], float(self.weight.min()), objective, hidden, self.skip) * (1 + 16 * EPS)
+
+    def _slope(self, hidden: float) -> float:
+        """Bound on a penalised slope."""
+        return math.sqrt(2 * hidden) if self.skip == "penalized" else 0.0
+
+    def slope_cost(self, sums: DoubleSum) -> float:
+        """What a penalised slope can take from the dual value."""
+        return sums.moment**2 / (2 * self.lam) * (1 + 4 * EPS) if self.skip == "penalized" else 0.0
 
     def leak(self, radius: float, hidden: float, sums: DoubleSum) -> float:
         """Bound on what nu sees of the free part of functions with |F| <= radius and neurons of norm <= hidden.
 
         With a skip the function is its value and slope at one end and neurons with their knots between the ends; the
-        slope differs from that between the ends by no more than the norm of the neurons.
+        slope differs from that between the ends by no more than the norm of the neurons, for which `used` accounts.
         """
         span = float(self.x[-1] - self.x[0])
-        if self.skip == "none":
-            return 0.0 if self.bias == "penalized" else sums.total * (radius + hidden * span)
-        slope = 2 * radius / span + hidden if span > 0 else 0.0
+        if self.skip != "free":
+            reach = (hidden + self._slope(hidden)) * span
+            return 0.0 if self.bias == "penalized" else sums.total * (radius + reach) * (1 + 8 * EPS)
+        slope = 2 * radius / span if span > 0 else 0.0
         return (sums.total * radius + sums.moment * slope) * (1 + 8 * EPS)
 
 
 def double_sum_bounds(x: Array, nu: Array, skip: str) -> DoubleSum:
     """Bounds that account for every rounding of two running sums (`skip`: which neurons face left)."""
-    c = np.cumsum(nu, axis=0, dtype=WIDE)
+    c, c_error = running_sum(nu)
     h = np.diff(x.astype(WIDE))[:, None]
     steps = h * c[:-1]
     G = np.cumsum(steps, axis=0, dtype=WIDE)
-    # A running sum errs by half a unit in the last place of each partial sum; three roundings make a step.
-    c_error = WIDE_EPS * _size(c).sum()
-    G_error = float(x[-1] - x[0]) * (1 + EPS) * c_error + 2 * WIDE_EPS * (_size(steps).sum() + _size(G).sum())
+    # One rounding in each entry of c and three in each step; half a unit in the last place in each partial sum.
+    size = _size(steps).sum()
+    G_error = float(x[-1] - x[0]) * (1 + EPS) * c_error + WIDE_EPS * (3 * size + 2 * _size(G).sum())
     # The errors themselves are sums of rounded numbers; norms are rounded too.
-    c_error, G_error = 1.01 * c_error, 1.01 * G_error
+    G_error = 1.01 * G_error
     safety = 1 + 8 * (nu.shape[1] + 4) * EPS
-    total = (_norm(c[-1]) + c_error) * safety
+    total = (_norm(c[-1]) * (1 + 2 * WIDE_EPS) + c_error) * safety
     if not len(G):
         return DoubleSum(0.0, total, 0.0)
     largest, last = _size(G).max(), G[-1]
-    if skip == "none":
+    if skip != "free":
         # Neurons that face right see g(t) - G_n, up to a (t - x_n).
         largest = max(largest, _size(G - last).max(), _norm(last)) + 2 * total * float(x[-1] - x[0]) + G_error
     return DoubleSum((largest + G_error) * safety, total, (_norm(last) + G_error) * safety)
+
+
+def rounded_alike(wide: NDArray[np.longdouble]) -> Array:
+    """In double precision, each entry rounded so that the running sums stay as near as any entry does.
+
+    Rounded one by one the errors would walk at random, and the double sum with them.
+    """
+    peak = float(np.abs(wide).max(initial=0.0))
+    if not (peak > 1e-280 and math.isfinite(peak)):
+        return wide.astype(np.float64)
+    quantum = math.ldexp(1.0, math.frexp(peak)[1] + 1 - np.finfo(np.float64).nmant)
+    sums = np.rint(np.cumsum(wide / quantum, axis=0))
+    return np.diff(sums, axis=0, prepend=0).astype(np.float64) * quantum
+
+
+def running_sum(nu: Array) -> tuple[NDArray[np.longdouble], float]:
+    """Running sums (n, T), each rounded once, and a bound on the norm of any other error of a row.
+
+    Rounding would build up over the sum, so it is taken of multiples of a quantum, where it is exact, and of the small
+    rests aside (S. Rump, T. Ogita, S. Oishi, "Accurate floating-point summation", SIAM J. Sci. Comput. 2008).
+    """
+    peak = 2 * float(np.abs(np.cumsum(nu, axis=0)).max()) + float(np.abs(nu).max())
+    quantum = math.ldexp(1.0, max(math.frexp(peak)[1] + 1 - QUANTA, -1000))
+    coarse = np.rint(nu / quantum) * quantum
+    c, rest = np.cumsum(coarse, axis=0, dtype=WIDE), np.cumsum(nu - coarse, axis=0, dtype=WIDE)
+    if not float(np.abs(c).max()) < math.ldexp(quantum, QUANTA):
+        return np.cumsum(nu, axis=0, dtype=WIDE), math.inf
+    return c + rest, 1.01 * WIDE_EPS * float(_size(rest).sum())
 
 
 def _size(A: NDArray[np.longdouble]) -> Array:

@@ -199,7 +199,7 @@ def _with_violators(problem: TrendProblem, fitted: Fitted, excess: float) -> Kno
     knots, size = fitted.knots, row_norms(fitted.G)
     violating = size > problem.lam * excess
     violating[knots.nodes] = False
-    new = _peaks(size, violating)
+    new = peaks(size, violating)
     u = fitted.G[new] / size[new, None]
     z = _values_at(problem.x, knots, new)
     nodes = np.concatenate([knots.nodes, new])
@@ -216,7 +216,7 @@ def _values_at(x: Array, knots: KnotSet, new: IntArray) -> Array:
     return values
 
 
-def _peaks(size: Array, violating: BoolArray) -> IntArray:
+def peaks(size: Array, violating: BoolArray) -> IntArray:
     """The index of the largest entry of each run of violating neighbours."""
     index = np.flatnonzero(violating)
     if not len(index):

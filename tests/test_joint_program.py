@@ -1,0 +1,139 @@
+"""The exact program of several tasks: against a cvxpy model of theory C.2, pattern generation, and itself."""
+
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import LEGAL_MODES, data, examples, vectors
+
+import convexrelu as cr
+from convexrelu.backends import get_backend
+from convexrelu.backends.conic import ProgramKind
+from convexrelu.errors import UnsupportedError
+from convexrelu.joint_program import JointProgram
+from convexrelu.patterns.enumeration import enumerate_arrangement
+from convexrelu.recovery import program_value
+
+TOL = 1e-6
+
+
+def random_data(n, d, T, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, d)), rng.standard_normal((n, T))
+
+
+def kinds(modes):
+    return dict(zip(("bias", "output_bias", "skip"), modes, strict=True))
+
+
+def check(problem, value=None, rel=1.1 * TOL, **options):
+    """Optimal with a global proof, and of this value."""
+    result = cr.solve(problem, patterns="enumerate", tol=TOL, **options)
+    assert result.status is cr.Status.OPTIMAL, result
+    assert result.certificate.scope == "global"
+    assert result.effort["cones"] >= 1
+    if value is not None:
+        assert result.objective == pytest.approx(value, rel=rel, abs=1e-9)
+    return result
+
+
+@pytest.mark.parametrize("modes", LEGAL_MODES, ids="-".join)
+def test_enumeration_and_generation_agree_in_every_mode(modes):
+    problem = cr.TrainingProblem(*random_data(4, 1, 2), 0.2, **kinds(modes))
+    check(problem, cr.solve(problem, tol=TOL).objective)
+
+
+@pytest.mark.parametrize("modes", [m for m in LEGAL_MODES if m != ("none", "none", "none")], ids="-".join)
+@pytest.mark.slow
+def test_interpolation_agrees_in_every_mode(modes):
+    problem = cr.TrainingProblem.interpolation(*random_data(5, 2, 2), **kinds(modes))
+    result = check(problem, cr.solve(problem, tol=TOL).objective)
+    assert np.abs(result.network(problem.X) - problem.Y).max() <= 1e-9 * np.abs(problem.Y).max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("n", "d", "T", "modes"),
+    [
+        (5, 2, 2, ("penalized", "none", "none")),
+        (6, 2, 3, ("none", "none", "none")),
+        (5, 3, 12, ("none", "free", "none")),
+        (4, 2, 5, ("free", "free", "none")),
+    ],
+)
+def test_the_value_is_that_of_the_kernel_form(n, d, T, modes):
+    X, Y = random_data(n, d, T)
+    for decay in (0.2, None):
+        problem = cr.TrainingProblem(X, Y, decay, **kinds(modes)) if decay else None
+        problem = problem or cr.TrainingProblem.interpolation(X, Y, **kinds(modes))
+        check(problem, oracles.joint_convex_value(X, Y, decay, **kinds(modes)), rel=2 * TOL)
+
+
+@given(data(4, 2), st.integers(2, 3), st.sampled_from(LEGAL_MODES), st.data())
+@examples(8)
+def test_ties_zeros_and_duplicates(X, T, modes, draw):
+    Y = draw.draw(vectors(len(X) * T)).reshape(len(X), T)
+    weight = np.ones(len(X))
+    weight[0] = draw.draw(st.sampled_from([0.0, 0.5, 2.0])) if len(X) > 1 else 1.0
+    problem = cr.TrainingProblem(X, Y, 0.3, sample_weight=weight, **kinds(modes))
+    result = cr.solve(problem, patterns="enumerate", tol=TOL)
+    assert result.status is cr.Status.OPTIMAL
+    assert result.objective == pytest.approx(cr.solve(problem, tol=TOL).objective, rel=2 * TOL, abs=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("modes", [("penalized", "none", "none"), ("free", "free", "none"), ("none", "none", "none")])
+def test_rank_four(modes):
+    d = 4 if modes[0] == "none" else 3
+    X, Y = random_data(6, d, 3)
+    for problem in (
+        cr.TrainingProblem(X, Y, 0.2, **kinds(modes)),
+        cr.TrainingProblem.interpolation(X, Y, **kinds(modes)),
+    ):
+        result = check(problem, cr.solve(problem, tol=TOL).objective)
+        # Cells of rank four have more than four facets on average.
+        assert result.effort["cones"] > 2 * len(result.patterns)
+
+
+@pytest.mark.parametrize("loss", ["absolute", "huber", "quantile", "logistic", "hinge", "squared_hinge", "softmax"])
+def test_every_loss(loss):
+    X, Y = random_data(5, 1, 2)
+    weight = [0.5, 1.0, 2.0, 1.0, 0.0]
+    Y = np.sign(Y) if loss in ("logistic", "hinge", "squared_hinge") else Y
+    Y = np.array([0, 2, 1, 1, 0]) if loss == "softmax" else Y
+    problem = cr.TrainingProblem(X, Y, 0.1, loss, sample_weight=weight)
+    value = oracles.joint_loss_value(X, problem.Y, 0.1, loss=loss, sample_weight=weight)
+    check(problem, value, rel=2 * TOL)
+
+
+def test_one_task_is_the_scalar_program():
+    problem = cr.TrainingProblem(*random_data(6, 2, 1), 0.1)
+    patterns = enumerate_arrangement(problem.arrangement)
+    solution = JointProgram(problem, patterns).solve(get_backend("clarabel"), 1e-10)
+    assert program_value(problem, solution) == pytest.approx(cr.solve(problem).objective, rel=TOL)
+
+
+def test_scs_agrees():
+    problem = cr.TrainingProblem(*random_data(5, 1, 2), 0.2)
+    check(problem, cr.solve(problem, tol=TOL).objective, backend="scs")
+
+
+def test_the_program_is_semidefinite_and_reduces_tasks():
+    X, Y = random_data(5, 2, 2)
+    problem = cr.TrainingProblem(X, np.hstack([Y, Y, Y]), 0.2)
+    program = JointProgram(problem, enumerate_arrangement(problem.arrangement))
+    conic = program.conic
+    assert conic.kind is ProgramKind.SDP
+    assert conic.semidefinite == (3 + 2,) * len(program.cones)  # rank three, two tasks of six
+
+
+def test_what_is_not_exact_is_refused():
+    problem = cr.TrainingProblem(*random_data(9, 4, 2), 0.2)
+    with pytest.raises(UnsupportedError, match=r"rank at most 4 .*, and these have rank 5"):
+        cr.solve(problem, patterns="enumerate")
+    problem = cr.TrainingProblem(*random_data(6, 2, 2), 0.2)
+    with pytest.raises(UnsupportedError, match=r"not all.*patterns='enumerate'"):
+        cr.solve(problem, patterns=5)
+    with pytest.raises(UnsupportedError, match=r"backend='ecos'.*SDP.*clarabel, scs"):
+        cr.solve(problem, patterns="enumerate", backend="ecos")

@@ -1,0 +1,118 @@
+"""Training in one variable with other losses than the squared one: agreement with `solve`, proofs, refusals."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from strategies import examples, vectors, weight_decays
+
+import convexrelu as cr
+from convexrelu import univariate as uv
+from convexrelu.errors import InvalidInputError, UnsupportedError
+from convexrelu.losses import HuberLoss, QuantileLoss
+from convexrelu.univariate.interior_point import Interpolation
+from convexrelu.univariate.label_radius import label_radius
+
+LABELS = ("logistic", "hinge", "squared_hinge")
+LOSSES = ("absolute", HuberLoss(0.7), QuantileLoss(0.8), *LABELS)
+
+
+@st.composite
+def samples_of(draw, loss, most=9):
+    """Points in any order, often repeated, with weights that may vanish."""
+    n = draw(st.integers(2, most))
+    y = draw(vectors(n, 2))
+    weight = np.abs(draw(vectors(n, 3))) / 2
+    weight[draw(st.integers(0, n - 1))] = 1.0
+    return draw(vectors(n, 3)), np.where(y > 0, 1.0, -1.0) if loss in LABELS else y, weight
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@examples(8)
+@given(st.data(), weight_decays(), st.sampled_from(["free", "none", "penalized"]))
+def test_certified_optimum_as_solve_finds_it(loss, data, lam, skip):
+    x, y, weight = data.draw(samples_of(loss))
+    try:
+        problem = cr.TrainingProblem(x[:, None], y, lam, loss, bias="free", skip=skip, sample_weight=weight)
+        result = uv.fit(x, y, lam, loss, skip=skip, sample_weight=weight, tol=1e-7)
+    except (InvalidInputError, UnsupportedError):
+        assume(False)
+    assert result.status is cr.Status.OPTIMAL
+    assert problem.objective(result.network) == pytest.approx(result.objective, rel=1e-9, abs=1e-12)
+    assert result.certificate.dual_norm <= lam
+    other = cr.solve(problem)
+    assert result.certificate.lower_bound <= other.objective * (1 + 1e-12) + 1e-14
+    assert other.certificate.lower_bound <= result.objective * (1 + 1e-12) + 1e-14
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, "squared"], ids=str)
+@pytest.mark.parametrize("n", [300, 6000])
+def test_many_points_have_few_knots_and_a_proof(loss, n):
+    rng = np.random.default_rng(n)
+    x = rng.random(n)
+    y = np.sin(8 * x) + 0.3 * rng.standard_normal(n)
+    result = uv.fit(x, np.where(y > 0, 1.0, -1.0) if loss in LABELS else y, n / 1000, loss, tol=1e-8)
+    assert result.status is cr.Status.OPTIMAL
+    assert 1 <= result.spline.n_knots < n / 5
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_spacings_from_1e_12_to_1(loss):
+    rng = np.random.default_rng(0)
+    x = np.cumsum(10 ** rng.uniform(-12, 0, 60))
+    y = np.sin(8 * x) + 0.3 * rng.standard_normal(60)
+    result = uv.fit(rng.permutation(x), np.where(y > 0, 1.0, -1.0) if loss in LABELS else y, 0.1, loss, tol=1e-6)
+    assert result.status is cr.Status.OPTIMAL
+
+
+def test_one_sign_of_the_outer_slopes_is_not_enough():
+    # With a free skip the optimum is not unique; the one in the middle has S > TV, of another the split makes S < -TV.
+    x, y, weight = np.array([0.0, -2.0, 1.0]), np.array([2.0, 2.0, 0.0]), np.array([1.0, 1.5, 1.0])
+    for skip in ("none", "penalized"):
+        problem = cr.TrainingProblem(
+            x[:, None], y, 1.0, QuantileLoss(0.5), bias="free", skip=skip, sample_weight=weight
+        )
+        result = uv.fit(x, y, 1.0, QuantileLoss(0.5), skip=skip, sample_weight=weight)
+        assert result.objective == pytest.approx(cr.solve(problem).objective, rel=1e-6)
+
+
+@examples(30)
+@given(vectors(8, 4), vectors(8), vectors(3))
+def test_interpolation_is_the_matrix_it_says(x, r, z):
+    x = np.sort(x)
+    assume(x[0] < x[3] < x[-1])
+    nodes = np.array([0, int(np.searchsorted(x, x[3])), 7])
+    A = Interpolation(x, nodes)
+    dense = np.column_stack([np.interp(x, x[nodes], unit) for unit in np.eye(3)])
+    assert np.allclose(A.values(z), dense @ z)
+    assert np.allclose(A.gathered(r), dense.T @ r)
+    diagonal, off = A.gram(np.abs(r))
+    gram = dense.T @ np.diag(np.abs(r)) @ dense
+    assert np.allclose(np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1), gram)
+
+
+@examples(50)
+@given(vectors(7, 4), vectors(7, 1), vectors(4, 3), st.sampled_from(["free", "none"]))
+def test_label_radius_bounds_the_predictions(x, y, parts, skip):
+    y = np.where(y > 0, 1.0, -1.0)
+    slope, constant, bend, t = parts * [float(skip == "free"), 1, 1, 1]
+    assume(x.min() <= t <= x.max())
+    F = slope * (x - x.min()) + constant + bend * np.maximum(x - t, 0)
+    objective = float(np.maximum(1 - y * F, 0).sum())
+    assert np.abs(F).max() <= label_radius(x, y, 1.0, objective, abs(bend), skip) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "error", "match"),
+    [
+        ([1, 1, 1, 1], {"loss": "logistic", "skip": "none"}, InvalidInputError, "all equal"),
+        ([-1, -1, 1, 1], {"loss": "logistic"}, InvalidInputError, "separated by a line"),
+        ([0, 1, 0, 2], {"loss": "hinge"}, InvalidInputError, "`Y`"),
+        ([0, 1, 0, 1], {"loss": "softmax"}, UnsupportedError, "softmax"),
+        ([0, 1, 0, 1], {"loss": "absolute", "bias": "penalized"}, UnsupportedError, "penalized"),
+        ([[0, 1], [1, 0], [1, 1], [0, 0]], {"loss": "absolute"}, UnsupportedError, "Several tasks"),
+    ],
+)
+def test_refusals_are_by_name(y, options, error, match):
+    with pytest.raises(error, match=match):
+        uv.fit([0, 1, 2, 3], y, **options)
