@@ -177,6 +177,61 @@ def test_generic_data_have_one_optimum():
         assert optimal.is_unique is True and "one choice of weights" in optimal.reason
 
 
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("bias", "rank"), [("none", 2), ("penalized", 3)])
+def test_noisy_data_have_many_networks_and_one_function(bias, rank, seed):
+    # Small weight decay: nu is orthogonal to linear functions, so that with u also -u is active. Trading weight between
+    # them adds a linear function, and as many trades as dimensions must cancel. (Theory B.3 has this data unique.)
+    rng = np.random.default_rng(seed)
+    problem = cr.TrainingProblem(rng.standard_normal((12, 2)), rng.standard_normal(12), 0.01, bias=bias)
+    optimal = optimal_set(problem)
+    U = optimal.directions.neurons
+    assert np.linalg.norm(U[:, None] + U, axis=2).min(axis=1) == pytest.approx(0.0, abs=1e-9)
+    assert optimal.dimension == len(U) // 2 - rank > 0
+    assert optimal.is_unique is False and optimal.is_function_unique is True and "staying the same" in optimal.reason
+    lower, upper = optimal.prediction_range(3 * rng.standard_normal((5, 2)))
+    np.testing.assert_allclose(lower, upper, atol=1e-9)
+
+
+@examples(25)
+@given(st.one_of(problems(max_n=5), interpolation_problems()))
+def test_one_function_is_one_prediction_everywhere(problem):
+    optimal = optimal_set(problem)
+    points = 2 * np.random.default_rng(0).standard_normal((10, problem.X.shape[1]))
+    lower, upper = optimal.prediction_range(points)
+    size = 1e-8 * max(np.abs(problem.Y).max(), 1e-6)
+    same = np.isfinite(lower).all() and (upper - lower <= size).all()
+    assert optimal.is_function_unique is bool(same)
+
+
+@examples(20)
+@given(st.one_of(problems(max_n=5), interpolation_problems()))
+def test_pruning_keeps_predictions_and_cost_and_ends_independent(problem):
+    # G.3; and G.4: the neurons that are left are projections of the gradient of their pattern on its cone, scaled.
+    optimal = optimal_set(problem)
+    center, minimal = optimal.center(), optimal.minimal_network()
+    size = 1e-10 * max(np.abs(problem.Y).max(), 1e-12)
+    X = optimal.problem.X
+    np.testing.assert_allclose(center(X), minimal(X), atol=10 * size)
+    np.testing.assert_allclose(problem.objective(minimal), problem.objective(center), rtol=1e-10, atol=size)
+    features = np.maximum(X @ minimal.hidden.T + minimal.hidden_bias, 0.0) * minimal.output[:, 0]
+    columns = np.hstack([features, optimal.problem.linear.free])
+    scaled = columns / np.maximum(np.linalg.norm(columns, axis=0), 1e-300)
+    assert np.linalg.matrix_rank(scaled, tol=1e-8) >= minimal.n_neurons
+    if problem.bias == "free":
+        return
+    arrangement, nu = optimal.problem.arrangement, optimal.optimum.nu[:, 0]
+    for u, sign in zip(optimal.directions.neurons, optimal.directions.signs, strict=True):
+        pre = arrangement.Z @ u
+        tied = np.abs(pre) <= 1e-9
+        gradient = sign * ((pre > 1e-9) * nu) @ arrangement.Z
+        # On ties either side: their multipliers have any sign, those of the others none (Moreau).
+        rest = problem.penalty * u - gradient
+        if tied.any():
+            rest = rest - arrangement.Z[tied].T @ np.linalg.lstsq(arrangement.Z[tied].T, rest, rcond=None)[0]
+        assert np.linalg.norm(rest) <= 1e-7 * problem.penalty
+
+
 def test_nothing_is_optimal_above_the_largest_weight_decay():
     problem = polygon(5)
     optimal = optimal_set(problem.with_weight_decay(1.01 * problem.max_weight_decay()))
@@ -278,13 +333,13 @@ def check_range_directly(seed):
     np.testing.assert_allclose([lower, upper], [low, high], rtol=0, atol=1e-6 * scale)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(30))
 def test_ranges_agree_with_a_direct_program(seed):
     check_range_directly(seed)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(40, 200))
+@pytest.mark.parametrize("seed", range(30, 200))
 def test_ranges_agree_with_a_direct_program_at_length(seed):
     check_range_directly(seed)
 

@@ -136,7 +136,7 @@ def test_interpolation_of_two_tasks(bias):
 def test_softmax():
     X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [1.0, 1.0]])
     problem = cr.TrainingProblem(X, [0, 1, 2, 1], 0.2, "softmax", output_bias="none")
-    optimal = cr.solve(problem).optimal_set()
+    optimal = optimal_set(problem)
     assert optimal.accuracy <= 1e-10 and optimal.contains(optimal.center())
     lower, upper = optimal.prediction_range(X)
     np.testing.assert_allclose(lower, optimal.fit, atol=1e-8)

@@ -52,11 +52,11 @@ def maximisers(arrangement: Arrangement, patterns: Patterns, N: Array, level: fl
     j < k, of them.
     """
     found: list[Array] = [np.zeros((0, arrangement.Z.shape[1]))]
-    continuum = ""
+    continuum, bases = "", _Bases(arrangement)
     for i in _promising(arrangement, patterns, N, level):
-        face = _Cone(arrangement, patterns, int(i), N, level)
-        for tight in face.tight_sets():
-            neurons, infinite = face.maximisers(tight)
+        cone = _Cone(bases, patterns, int(i), N, level)
+        for face in cone.faces():
+            neurons, infinite = cone.maximisers(face)
             found.append(neurons)
             if infinite and not continuum:
                 continuum = f"the largest singular value over pattern {int(i)} is repeated {infinite} times"
@@ -71,60 +71,81 @@ def _promising(arrangement: Arrangement, patterns: Patterns, N: Array, level: fl
     return np.flatnonzero(np.linalg.norm(G, ord=2, axis=(1, 2)) >= level)
 
 
+class _Bases:
+    """Bases E of faces, by the samples that are on the kink: neighbouring cones share them."""
+
+    def __init__(self, arrangement: Arrangement) -> None:
+        self.arrangement = arrangement
+        self.known: dict[tuple[int, ...], Array] = {}
+
+    def of(self, rows: tuple[int, ...]) -> Array:
+        """E (k, r)."""
+        if rows not in self.known:
+            tight = np.zeros(len(self.arrangement.Z), dtype=np.bool_)
+            tight[list(rows)] = True
+            self.known[rows] = face_basis(self.arrangement, tight)
+        return self.known[rows]
+
+
+@dataclass(frozen=True, eq=False)
+class _Face:
+    """A face of a cone on which the level may be reached.
+
+    Attributes
+    ----------
+    tight : tuple of int
+        The facets, by their position among those of the cone.
+    top : float64 (k, t)
+        Neurons of cost one that belong to the largest singular value.
+    """
+
+    tight: tuple[int, ...]
+    top: Array
+
+
 class _Cone:
     """The cone of one pattern."""
 
-    def __init__(self, arrangement: Arrangement, patterns: Patterns, i: int, N: Array, level: float) -> None:
-        self.arrangement, self.active, self.level = arrangement, patterns.active[i], level
-        self.rows = patterns.facet_rows[patterns.facet_indptr[i] : patterns.facet_indptr[i + 1]]
-        self.K = patterns.cone(arrangement.Z, i)
-        self.gradient = arrangement.Z.T @ (self.active[:, None] * N)
+    def __init__(self, bases: _Bases, patterns: Patterns, i: int, N: Array, level: float) -> None:
+        self.bases, self.arrangement, self.level = bases, bases.arrangement, level
+        self.rows = patterns.facet_rows[patterns.facet_indptr[i] : patterns.facet_indptr[i + 1]].tolist()
+        self.K = patterns.cone(self.arrangement.Z, i)
+        self.gradient = self.arrangement.Z.T @ (patterns.active[i][:, None] * N)
 
-    def tight_sets(self) -> Iterator[tuple[int, ...]]:
+    def faces(self) -> Iterator[_Face]:
         """Sets of facets, smallest first, without those that hold one that cannot reach the level."""
-        # A free bias is determined by a sample's kink only.
-        k = self.arrangement.Z.shape[1]
         hopeless: list[set[int]] = []
-        for size in range(int(self.arrangement.bias == "free"), k):
+        # A free bias is determined by a sample's kink only.
+        for size in range(int(self.arrangement.bias == "free"), self.arrangement.Z.shape[1]):
             for tight in combinations(range(len(self.rows)), size):
                 if any(bad <= set(tight) for bad in hopeless):
                     continue
-                if self._largest(tight) < self.level:
+                E = self.bases.of(tuple(sorted(self.rows[j] for j in tight)))
+                left, singular, _ = np.linalg.svd(E.T @ self.gradient, full_matrices=False)
+                if singular.max(initial=0.0) < self.level:
                     hopeless.append(set(tight))
-                    continue
-                yield tight
+                else:
+                    yield _Face(tight, E @ left[:, singular >= (1 - REPEATED) * singular[0]])
 
-    def _basis(self, tight: tuple[int, ...]) -> Array:
-        chosen = np.zeros(len(self.active), dtype=np.bool_)
-        chosen[self.rows[list(tight)]] = True
-        return face_basis(self.arrangement, chosen)
-
-    def _largest(self, tight: tuple[int, ...]) -> float:
-        G = self._basis(tight).T @ self.gradient
-        return float(np.linalg.norm(G, ord=2)) if G.size else 0.0
-
-    def maximisers(self, tight: tuple[int, ...]) -> tuple[Array, int]:
-        """Those on the face of some facets; how often the singular value is repeated if they are infinitely many."""
-        E = self._basis(tight)
-        left, singular, _ = np.linalg.svd(E.T @ self.gradient)
-        top = int(np.sum(singular >= (1 - REPEATED) * singular[0]))
-        S = E @ left[:, :top]
-        if top > 1:
-            inner = self._interior(S, tight)
-            return (np.zeros((0, len(S))), 0) if inner is None else (inner[None], top)
-        candidates = np.vstack([S.T, -S.T])
+    def maximisers(self, face: _Face) -> tuple[Array, int]:
+        """Those on the face; how often the singular value is repeated if they are infinitely many, else zero."""
+        k, repeated = face.top.shape
+        if repeated > 1:
+            inner = self._interior(face)
+            return (np.zeros((0, k)), 0) if inner is None else (inner[None], repeated)
+        candidates = np.vstack([face.top.T, -face.top.T])
         pre = candidates @ self.K.T
         size = np.abs(candidates) @ np.abs(self.K).T
         return candidates[(pre >= -INTERIOR * size).all(axis=1)], 0
 
-    def _interior(self, S: Array, tight: tuple[int, ...]) -> Array | None:
-        """A neuron in the span of S (k, r) and in the interior of the face, if there is one."""
+    def _interior(self, face: _Face) -> Array | None:
+        """A neuron among all those of the largest singular value that is in the interior of the face."""
         from scipy.optimize import linprog  # a tenth of a second
 
-        loose = np.delete(self.K, list(tight), axis=0)
-        rows = loose @ S
+        loose = np.delete(self.K, list(face.tight), axis=0)
+        rows = loose @ face.top
         size = np.linalg.norm(loose, axis=1)[:, None]
-        r = S.shape[1]
+        r = face.top.shape[1]
         # Largest depth within the box |z| <= 1.
         answer = linprog(
             np.append(np.zeros(r), -1.0),
@@ -134,5 +155,5 @@ class _Cone:
         )
         if answer.x is None or answer.x[-1] <= INTERIOR:
             return None
-        u = S @ answer.x[:-1]
+        u = face.top @ answer.x[:-1]
         return np.asarray(u / self.arrangement.cost(u[None])[0])

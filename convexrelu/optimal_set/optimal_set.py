@@ -33,7 +33,7 @@ from convexrelu.optimal_set.membership import Membership, membership
 from convexrelu.optimal_set.optimum import Optimum
 from convexrelu.optimal_set.polish import network_of_neurons, without_idle_samples
 from convexrelu.optimal_set.polytope import POSITIVE, Polytope, bounded
-from convexrelu.optimal_set.predictions import Minimum, minimize_over, prediction_range, undetermined
+from convexrelu.optimal_set.predictions import Minimum, minimize_over, prediction_range, same_function, undetermined
 from convexrelu.optimal_set.proof import Proof, census_of
 from convexrelu.optimal_set.refinement import free_vectors, optimum_of, vectors
 from convexrelu.optimal_set.smallest import Smallest, smallest
@@ -182,6 +182,22 @@ class OptimalSet:
             return False
         return True if self.complete else None
 
+    @cached_property
+    def is_function_unique(self) -> bool | None:
+        """Whether all optimal networks are the same function, at every input, though their weights may differ.
+
+        None where no other function is known, but the set is not proven complete.
+
+        Notes
+        -----
+        Weights differ and the function does not where neurons come in pairs u and -u, as they do for noisy data:
+        relu(z) = relu(-z) + z, and what is linear adds up to the same.
+        """
+        freedoms = self._freedoms()
+        if len(freedoms) > int(self.dimension > 0) or not same_function(self):
+            return False
+        return True if self.complete else None
+
     @property
     def reason(self) -> str:
         """Why the optimal network is unique, or what can be changed."""
@@ -199,7 +215,8 @@ class OptimalSet:
             found.append(f"weights, and predictions on samples, can be traded in {self.dimension} independent ways")
         elif self.dimension:
             count, ways = int(heavy.sum()), self.dimension
-            found.append(f"weight can be traded between {count} active directions in {ways} independent ways")
+            same = ", the function staying the same" if same_function(self) else ""
+            found.append(f"weight can be traded between {count} active directions in {ways} independent ways{same}")
         segments, rays = self.directions.segments, self.directions.rays
         if heavy[segments].all(axis=1).any():
             found.append("the bias of a neuron is free between the kinks of two samples")

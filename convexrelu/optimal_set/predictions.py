@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # A new point this far (relative) from the span of the data is outside it.
 OUTSIDE = 1e-9
+# Neurons share a hyperplane when the cosine of their weights is this near to one, or to minus one.
+SAME_HYPERPLANE = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +151,29 @@ def prediction_range(optimal: OptimalSet, X_new: Array) -> tuple[Array, Array]:
     anything = undetermined(optimal.problem, X_new)
     lower[anything], upper[anything] = -np.inf, np.inf
     return (lower[:, 0], upper[:, 0]) if T == 1 else (lower, upper)
+
+
+def same_function(optimal: OptimalSet) -> bool:
+    """Whether trading weight between directions leaves the function as it is, at every input.
+
+    The kinks of a network lie on the hyperplanes of its neurons, where u and -u have the same one; a trade that leaves
+    the sum of output weights on each as it is changes an affine function only, which d + 1 inputs determine.
+    """
+    directions, trades = optimal.directions, optimal.polytope.basis
+    m, d = len(directions), optimal.problem.X.shape[1]
+    size = 1e-7 * max(float(np.abs(trades).max(initial=0.0)), 1e-300)
+    if np.abs(trades[m:]).max(initial=0.0) > size:
+        return False  # predictions on samples change
+    hidden, _ = optimal.problem.arrangement.to_weights(directions.neurons)
+    unit = directions.neurons / np.maximum(row_norms(directions.neurons), 1e-300)[:, None]
+    shared = np.abs(unit @ unit.T) >= 1 - SAME_HYPERPLANE
+    for e in np.flatnonzero(row_norms(hidden) > 0):
+        if np.abs(directions.outputs[shared[e]].T @ trades[:m][shared[e]]).max(initial=0.0) > size:
+            return False
+    scale = np.abs(optimal.problem.X).max(initial=0.0) or 1.0
+    C, _ = Extended(optimal, np.vstack([np.zeros(d), scale * np.eye(d)])).linear
+    kept = np.concatenate([np.arange(m), np.arange(C.shape[1] - len(trades) + m, C.shape[1])])
+    return bool(np.abs(C[:, kept] @ trades).max(initial=0.0) <= size * scale)
 
 
 def minimize_over(optimal: OptimalSet, objective: Callable[[Any], Any], X_new: Array) -> Minimum:

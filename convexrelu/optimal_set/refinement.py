@@ -92,8 +92,14 @@ def _check_loss(problem: TrainingProblem) -> None:
 def _refined(problem: TrainingProblem, patterns: Patterns | None, network: Network, dual: Array) -> Optimum:
     """The first good attempt, or the best."""
     attempts: list[Optimum] = []
+    seen: set[bytes] = set()
     for start, kink, exact, arms in _starts(problem, network, dual):
-        refined = NewtonState.of(start, kink, exact, arms).polished().optimum()
+        state = NewtonState.of(start, kink, exact, arms)
+        key = state.active.tobytes() + state.z.tobytes() + exact.tobytes() + arms.tobytes()
+        if key in seen:  # most guesses agree
+            continue
+        seen.add(key)
+        refined = state.polished().optimum()
         attempts.append(replace(refined, accuracy=max(refined.accuracy, violation(refined, patterns))))
         if attempts[-1].accuracy <= GOOD:
             break
