@@ -15,7 +15,8 @@ from convexrelu.network import Network
 from convexrelu.univariate.conversion import from_network
 from convexrelu.univariate.label_radius import check_labels
 from convexrelu.univariate.lower_bound import certified, norm
-from convexrelu.univariate.modes import PENALIZED_SKIP, SKIPS, check_modes
+from convexrelu.univariate.modes import check_all_modes
+from convexrelu.univariate.no_bias import fit_no_bias
 from convexrelu.univariate.penalized_bias import train_penalized
 from convexrelu.univariate.result import UnivariateResult, judged
 from convexrelu.univariate.samples import Samples, samples
@@ -53,8 +54,9 @@ def fit(
     weight_decay : float > 0, default 1.0
     loss : str or Loss, default "squared"
         One of the package's: "squared", "absolute", "huber", "quantile", "logistic", "hinge", "squared_hinge", or an
-        object such as `QuantileLoss(0.9)`. Others than "squared" are for one task and free biases.
-    bias : {"free", "penalized"}
+        object such as `QuantileLoss(0.9)`. Others than "squared" are for one task, and not for penalised biases.
+    bias : {"free", "penalized", "none"}
+        Without biases there is no output bias and no skip.
         Penalised biases are for one task, reliably to 1e-8 for up to about a hundred points: see the status.
     skip : {"free", "penalized", "none"}
         A penalised skip goes with free biases.
@@ -99,7 +101,7 @@ def fit(
     >>> result.status.name, result.spline.n_knots, result.certificate.gap < 1e-8
     ('OPTIMAL', 1, True)
     """
-    check_modes(bias, skip, (*SKIPS, PENALIZED_SKIP) if bias == "free" else SKIPS)
+    check_all_modes(bias, skip, penalized_skip=True)
     lam = check_number(weight_decay, "weight_decay", above=0.0, hint=" For zero use `univariate.interpolate`.")
     tol = check_number(tol, "tol", above=0.0)
     rounds = check_count(max_rounds, "max_rounds")
@@ -108,6 +110,8 @@ def fit(
     data = replace(data, Y=kind.targets(data.Y))
     if bias == "penalized":
         return _penalized_fit(data, lam, kind, skip, tol)
+    if bias == "none":
+        return fit_no_bias(data, kind, lam, tol)
     heavy = data.weight > 0
     if kind.is_classification:
         check_labels(data.x[heavy], data.Y[heavy, 0], kind, skip)
@@ -154,10 +158,10 @@ def _check_served(loss: Loss, bias: str, skip: str, T: int) -> None:
     if not squared and (bias == "penalized" or not isinstance(loss, PiecewiseLoss | LogisticLoss)):
         modes = "" if bias == "free" else " with bias='penalized'"
         raise UnsupportedError(f"`loss={loss.name!r}`{modes} is not part of `univariate.fit`; use `convexrelu.solve`.")
-    if T > 1 and (bias == "penalized" or skip != "free" or not squared):
+    if T > 1 and (bias == "penalized" or (bias, skip) == ("free", "none") or skip == "penalized" or not squared):
         raise UnsupportedError(
-            "Several tasks are part of `univariate.fit` with loss='squared', bias='free' and skip='free' only; "
-            "use `convexrelu.solve`."
+            "Several tasks are part of `univariate.fit` with loss='squared' and either bias='free' and skip='free' or "
+            "bias='none' only; use `convexrelu.solve`."
         )
 
 
