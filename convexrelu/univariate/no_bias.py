@@ -1,9 +1,11 @@
 """Networks of one input without biases, skip and output bias: `fit_no_bias`, `interpolate_no_bias`, in closed form.
 
-Letters: `f(x) = p relu(x) + q relu(-x)`, `t` (k,) the distances |x| of the samples on one side of zero, `nu` (n, T) dual
-variable. The two sides are problems of their own,
+Letters: `f(x) = p relu(x) + q relu(-x)`, `t` (k,) the distances |x| of the samples on one side of zero, `nu` (n, T)
+dual variable. The two sides are problems of their own,
 
-    minimise   sum_i loss(p t_i, y_i) + lam |p|,      optimal if   sum_i t_i nu_i = lam p / |p|, or at most lam for p = 0.
+    minimise   sum_i loss(p t_i, y_i) + lam |p|,
+
+whose optimum has sum_i t_i nu_i = lam p / |p| or, for p = 0, at most lam in size.
 """
 
 from __future__ import annotations
