@@ -180,7 +180,7 @@ class NativeMethod:
         return SearchResult(neuron[None], np.array([np.sign(value)]), np.array([abs(value)]), slopes, abs(value))
 
 
-class ProximalMethod(ABC):
+class ProximalSteps(ABC):
     """A native solver for losses with kinks: smoothed about the dual variable of the last solve, again and again."""
 
     def __init__(self, problem: TrainingProblem, tol: float, monitor: Monitor) -> None:
@@ -227,7 +227,7 @@ class ProximalMethod(ABC):
         return (value - problem.dual_value(scale * nu)) / max(abs(value), problem.negligible)
 
 
-class NativeProximalMethod(ProximalMethod):
+class ProximalMethod(ProximalSteps):
     """That of one task."""
 
     def __init__(

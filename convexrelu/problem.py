@@ -24,10 +24,11 @@ from convexrelu.errors import InvalidInputError
 from convexrelu.interpolation import check_interpolable
 from convexrelu.linear_fit import LinearFit, fit_linear
 from convexrelu.linear_part import LinearPart, linear_part
-from convexrelu.losses import DataLoss, ExactFit, Loss, SquaredLoss, get_loss
+from convexrelu.losses import DataLoss, ExactFit, Loss, PiecewiseLoss, SquaredLoss, get_loss
 from convexrelu.network import Network
 from convexrelu.patterns.arrangement import Arrangement, arrange
 from convexrelu.pricing.dual_norm import DualNorm, best_neuron
+from convexrelu.pricing.least_norm import least_dual_norm
 from convexrelu.validation import SMALLEST, check_choice, check_matrix, check_number, check_sample_weight, check_targets
 
 MODES = ("none", "penalized", "free")
@@ -390,7 +391,8 @@ class TrainingProblem:
         Returns
         -------
         float
-            To about 1e-9 relative where the dual norm can be maximised by search; a lower bound on it in principle.
+            To about 1e-9 relative (of losses with kinks, 1e-8) where the dual norm can be maximised by search; a lower
+            bound on it in principle.
 
         Raises
         ------
@@ -401,21 +403,29 @@ class TrainingProblem:
         -----
         With a penalised skip or output bias the residual depends on the weight decay itself; then the value is the
         fixed point of lam = tau(residual(lam)) reached from above. Losses with kinks may leave the dual variable
-        without neurons open: the value is that of one of them, so the optimal network is empty from there on, and
-        may be so before.
+        without neurons open: then tau is minimised over all of them, by a linear program with a constraint for every
+        neuron (`pricing.least_norm`). For a loss with kinks of your own the value is that of one dual variable: the
+        optimal network is empty from there on, and may be so before.
         """
         if self.is_interpolation:
             raise InvalidInputError("`max_weight_decay` is for penalised problems; interpolation has no weight decay.")
-        lam = math.inf
+        # Of losses with kinks the fit without neurons is a solver's.
+        lam, close = math.inf, 1e-12 if self.loss.is_smooth else 1e-9
         for _ in range(200):
             previous, lam = lam, best_neuron(self.arrangement, self._linear_residual(lam))[0]
-            if lam == 0 or not self.linear.penalized.shape[1] or abs(previous - lam) <= 1e-12 * lam:
+            if lam == 0 or not self.linear.penalized.shape[1] or abs(previous - lam) <= close * lam:
                 break
         return lam
 
     def _linear_residual(self, lam: float) -> Array:
-        """Dual variable of the best network without neurons at weight decay `lam`."""
-        return self.feasible_direction(self._linear_fit(lam).nu)
+        """Dual variable of the best network without neurons at weight decay `lam`: the one of least dual norm."""
+        fit, loss = self._linear_fit(lam), self.loss
+        nu = self.feasible_direction(fit.nu)
+        if loss.is_smooth or not isinstance(loss, PiecewiseLoss):
+            return nu
+        Q = np.hstack([self.linear.free, self.linear.penalized])[:, : len(fit.beta)]
+        lower, upper = loss.dual_box(Q @ fit.beta, self.Y, self.sample_weight)
+        return least_dual_norm(self.arrangement, nu, lower, upper, Q).nu
 
     def linear_coefficients(self, lam: float) -> tuple[Array, Array]:
         """Coefficients (q, T), (q', T) of the best skip and output bias without neurons at weight decay `lam`.

@@ -16,12 +16,12 @@ from convexrelu.generation import (
     Generated,
     Method,
     NativeMethod,
-    NativeProximalMethod,
+    ProximalMethod,
     generate,
 )
 from convexrelu.joint_program import JointProgram
 from convexrelu.monitor import Monitor, State
-from convexrelu.multitask import JointMethod, JointProximalMethod, takes_jointly
+from convexrelu.multitask import joint_method, takes_jointly
 from convexrelu.native.bridge import is_native, is_proximal
 from convexrelu.network import Network
 from convexrelu.one_input import takes_one_input, train_one_input
@@ -196,13 +196,12 @@ def _methods(
     if backend == "native" and takes_jointly(problem):
         if options:
             raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
-        joint = JointMethod if problem.loss.is_smooth or problem.is_interpolation else JointProximalMethod
-        yield joint(problem, tol, seed, monitor, warm_start)
+        yield joint_method(problem, tol, seed, monitor, warm_start)
         return
     if backend == "native" and (is_native(problem) or is_proximal(problem)):
         if options:
             raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
-        method = NativeProximalMethod if is_proximal(problem) else NativeMethod
+        method = ProximalMethod if is_proximal(problem) else NativeMethod
         yield method(problem, tol, seed, monitor, warm_start)
     if problem.Y.shape[1] > 1:
         what = f"the loss {problem.loss.name!r}" if backend == "native" else f"backend={backend!r}"

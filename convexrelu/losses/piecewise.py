@@ -17,6 +17,9 @@ import scipy.sparse as sp
 from convexrelu.arrays import EPS, Array
 from convexrelu.losses.loss import Loss, LossCone
 
+# Predictions this near a kink, in units of the targets, are on it: what an interior-point solver leaves is 1e-9.
+ON_KINK = 1e-7
+
 
 class PiecewiseLoss(Loss):
     """Absolute, quantile, Huber, hinge and squared hinge losses: subclasses give the domain and say what is smooth.
@@ -42,6 +45,14 @@ class PiecewiseLoss(Loss):
         """Where a loss has a kink, the entry of least size."""
         lower, upper = self.domain(Y, weight)
         return -np.clip(self._slope(Y - F, self.compliance(weight)), lower, upper)
+
+    def dual_box(self, F: Array, Y: Array, weight: Array) -> tuple[Array, Array]:
+        """Bounds (n, T), (n, T) on the dual variables of predictions F; of losses with kinks equal away from these."""
+        lower, upper = self.domain(Y, weight)
+        residual = Y - F
+        on_kink = np.abs(residual) <= ON_KINK * self.unit(Y)
+        end = np.where(residual > 0, upper, lower)
+        return np.where(on_kink, lower, end), np.where(on_kink, upper, end)
 
     def curvature(self, F: Array, Y: Array, weight: Array) -> Array:
         lower, upper = self.domain(Y, weight)
