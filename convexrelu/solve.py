@@ -216,7 +216,8 @@ def _methods(
 def generated_result(problem: TrainingProblem, found: Generated, tol: float, monitor: Monitor) -> Result:
     """The result of a generation, certified."""
     network = network_of(problem, found.solution, tol)
-    network = _narrowed(problem, network, tol)
+    if found.converged:
+        network = _narrowed(problem, network, tol)
     proof = certificate(problem, network, found.nu, found.norm)
     status = judge(proof, tol, monitor)
     if status is Status.FAILED and found.converged:

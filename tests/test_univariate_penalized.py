@@ -88,7 +88,7 @@ def test_sector_bounds_hold(x, nu, skip, power):
     nu = nu * np.e
     if skip == "free":
         nu = nu - np.polyval(np.polyfit(x, nu, 1), x) if np.ptp(x) > 0 else nu - nu.mean()
-    largest, total, moment = sector_bounds(x, nu, skip)
+    largest, total, moment = sector_bounds(x, nu[:, None], skip)
     exact_nu, exact_x = oracles.fractions(nu), oracles.fractions(x)
     assert Fraction(total) >= abs(sum(exact_nu, Fraction(0)))
     assert Fraction(moment) >= abs(
@@ -108,8 +108,23 @@ def test_sector_bounds_hold(x, nu, skip, power):
         assert largest == pytest.approx(exact, rel=1e-9, abs=1e-9 * (1 + float(np.abs(nu * x).sum())))
 
 
-def test_several_tasks_are_refused():
-    with pytest.raises(UnsupportedError, match="Several tasks"):
-        uv.fit([0, 1, 2], np.eye(3), bias="penalized")
+@examples(40)
+@given(points(), weight_decays(), SKIPS, st.sampled_from(["free", "penalized"]))
+def test_several_tasks_are_certified(data, lam, skip, bias):
+    x, y = data
+    Y = np.column_stack([y, np.roll(y, 1), y[::-1] - 1])
+    result = uv.fit(x, Y, lam, bias=bias, skip=skip)
+    assert result.status is cr.Status.OPTIMAL
+    problem = cr.TrainingProblem(x[:, None], Y, lam, bias=bias, output_bias=result_output_bias(bias, skip), skip=skip)
+    assert problem.objective(result.network) == pytest.approx(result.objective, rel=1e-9, abs=1e-12)
+    twice = uv.fit(x, np.repeat(y[:, None], 2, axis=1) / np.sqrt(2), lam, bias=bias, skip=skip)
+    assert twice.objective == pytest.approx(uv.fit(x, y, lam, bias=bias, skip=skip).objective, rel=1e-7, abs=1e-9)
+
+
+def result_output_bias(bias, skip):
+    return "none" if bias == "penalized" and skip == "none" else "free"
+
+
+def test_interpolation_of_several_tasks_is_refused():
     with pytest.raises(UnsupportedError, match="Several tasks"):
         uv.interpolate([0, 1, 2], np.eye(3), bias="penalized")

@@ -17,7 +17,7 @@ import numpy as np
 
 from convexrelu.arrays import Array, BoolArray, row_norms
 from convexrelu.errors import UnsupportedError
-from convexrelu.generation import NativeMethod, NativeProximalMethod
+from convexrelu.generation import NativeMethod, ProximalMethod
 from convexrelu.losses import ExactFit, SquaredLoss
 from convexrelu.losses.piecewise import PiecewiseLoss
 from convexrelu.monitor import Monitor
@@ -189,4 +189,4 @@ def _sharpened(problem: TrainingProblem, network: Network) -> Solution:
         return joint_method(problem, SHARP, 0, monitor, network).run(None, None)
     if problem.loss.is_smooth:
         return NativeMethod(problem, SHARP, 0, monitor, network).run(None, None)
-    return NativeProximalMethod(problem, SHARP, 0, monitor, network).run(None, None)
+    return ProximalMethod(problem, SHARP, 0, monitor, network).run(None, None)

@@ -1,183 +1,189 @@
-"""Penalised biases: Newton's method on neurons, and exchange with the cells of a line: `exchanged`.
+"""Training neuron by neuron on one input: Newton's method on their knots, and exchange with the intervals: `exchanged`.
 
-Letters: `u` (k, 2) neurons (w, b), `sign` (k,) of their outputs, `v` their next values, `A` features, `Q` free columns,
-`nu` (n,) residual, `g` its correlation with (w, b) in a cell.
+Letters: as in `neurons`; `r` (n, T) residual, `A` (T, 2) its correlation with a neuron (w, b) in an interval.
 
-While knots stay within their intervals the fit is linear in u and the norm is smooth, so Newton's steps converge in a
-few rounds to all digits (theory B.6). A neuron with its knot on a sample keeps its direction: only its size varies.
-Neurons that correlate with the residual by more than the weight decay join until there is none.
+While knots stay within their intervals the fit is linear in the neurons and their cost is smooth, so Newton's steps
+converge in a few rounds to all digits (theory B.6). A neuron with its knot on a point keeps its direction: only its
+size varies. Neurons that correlate with the residual by more than the weight decay join until there is none; for one
+task those in the same interval are replaced by their sum, which computes the same and costs less (theory D.5).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
-from convexrelu.univariate.cells import Cells
+from convexrelu.arrays import Array, BoolArray, row_norms
+from convexrelu.univariate.interval_pricing import best_of_intervals, correlations
+from convexrelu.univariate.neuron_step import NeuronStep, neuron_step
+from convexrelu.univariate.neurons import EVERYWHERE, Line, Neurons, objective_of
 
-EXCHANGES = 60
-# Exchanges without a smaller violation before giving up.
-PATIENCE = 12
-ROUNDS = 30
-# Neurons that join at once.
-MOST = 10
-# Of the interval, or of the largest neuron: a knot closer to a sample is on it, a smaller neuron is none.
-# `NEAR` for what a cone program found, `EQUAL` for our own.
-NEAR, EQUAL = 1e-5, 1e-10
-SMALL = 1e-6
-# Correlations above the weight decay by less than this are rounding.
-EXCESS = 1e-12
+EXCHANGES = 100
+# Exchanges without progress before giving up.
+PATIENCE = 8
+STEPS = 40
+# A fall below this is the end of Newton's method.
+FLAT = 1e-13
+# A rise of the objective, relative to it, that several events at once may cost.
+BOLD = 1e-3
+# Rounding of the objective, relative to it: a smaller fall is none.
+ROUNDING = 1e-15
+# Cosine of output directions above which neurons in one interval are taken for one.
+ALIGNED = 0.5
 
 
-def exchanged(x: Array, y: Array, weight: Array, lam: float, u: Array, sign: Array, skip: str) -> tuple[Array, Array]:
-    """Neurons (k, 2) and signs (k,), from the given ones on, among which none is missing: an optimum if all went well.
+def exchanged(line: Line, tol: float, start: Neurons | None = None) -> tuple[Neurons, Array]:
+    """The best neurons found and their residual (n, T), with digits that the sum over neurons may lack.
 
-    Meant as a proposal: the certificate tells what it is worth.
+    `tol` is the relative gap to stop at. Meant as a proposal: the certificate tells what it is worth.
     """
-    Q = np.column_stack([np.ones(len(x)), x - x.mean()]) if skip == "free" else np.zeros((len(x), 0))
-    u, sign, at = _snapped(x, *_large(u, sign), NEAR)
-    least, answer, stalled = np.inf, (u, sign), 0
+    neurons = start if start is not None else Neurons.none(line.Y.shape[1])
+    answer, least, stalled = (neurons, line.Y), np.inf, 0
     for _ in range(EXCHANGES):
-        u, sign, at, nu = _newton(x, y, weight, lam, u, sign, at, Q)
-        new, signs, excess = _violators(x, nu, lam, skip)
-        stalled = 0 if excess < least else stalled + 1
-        if excess < least:
-            least, answer = excess, (u, sign)
-        if not len(new) or stalled > PATIENCE:
+        neurons, value, r = _newton(line, neurons, careful=stalled > 1)
+        candidates, tau = best_of_intervals(line, r, tol)
+        gap = _gap(line, r, value, tau)
+        stalled = 0 if gap < least else stalled + 1
+        if gap < least:
+            least, answer = gap, (neurons, r)
+        if not len(candidates) or gap <= tol or stalled > PATIENCE:
             break
-        size = float(row_norms(u).max(initial=0.0)) or 1.0
-        u, signs = np.vstack([u, 10 * SMALL * size * new]), np.concatenate([sign, signs])
-        u, sign, at = _snapped(x, u, signs, EQUAL)
+        # The sum is the same function for one task only: for several it may cost more, again and again.
+        merging = stalled == 0 or line.Y.shape[1] == 1
+        neurons = _with(neurons, candidates, ALIGNED if merging else np.inf)
     return answer
 
 
-def _newton(
-    x: Array, y: Array, weight: Array, lam: float, u: Array, sign: Array, at: IntArray, Q: Array
-) -> tuple[Array, Array, IntArray, Array]:
-    """The neurons that are optimal for their knots' intervals, the others dropped; and the residual."""
-    for _ in range(ROUNDS):
-        v = _step(x, y, weight, lam, u, sign, at, Q)
-        v, keep = _until_one_vanishes(u, v)
-        moved = float(np.abs(v - u)[keep].max(initial=0.0))
-        previous, u, sign, at = u[keep], v[keep], sign[keep], at[keep]
-        u, at = _within(x, previous, u, at)
-        if keep.all() and moved <= 1e-15 * float(np.abs(u).max(initial=0.0)):
+def _gap(line: Line, r: Array, value: float, tau: float) -> float:
+    """Relative gap that a multiple of the residual proves, up to rounding."""
+    linear, square = float(np.sum(r * line.Y)), float(np.sum(r * r / line.weight[:, None]))
+    scale = min(line.lam / tau if tau > 0 else np.inf, max(linear / square, 0.0)) if square > 0 else 0.0
+    return (value - (scale * linear - 0.5 * scale**2 * square)) / max(abs(value), 1e-300)
+
+
+def _newton(line: Line, neurons: Neurons, careful: bool) -> tuple[Neurons, float, Array]:
+    """The neurons that are optimal for their knots' intervals, the others dropped; objective and residual."""
+    value, r = objective_of(line, neurons)
+    for count in range(STEPS * (5 if careful else 1)):
+        if not len(neurons):
             break
-    rest = y - np.maximum(np.outer(x, u[:, 0]) + u[:, 1], 0.0) @ sign
-    if Q.shape[1]:
-        root = np.sqrt(weight)
-        rest = rest - Q @ np.linalg.lstsq(root[:, None] * Q, root * rest, rcond=None)[0]
-    return u, sign, at, weight * rest
+        step = neuron_step(line, neurons, correlations(line, r, neurons))
+        if step is None:
+            break
+        moved, events = _moved(line, neurons, step, 1.0)
+        lower, rest = objective_of(line, moved)
+        whole = not events and lower <= value * (1 + ROUNDING)
+        if not whole and lower > value * (1 + (ROUNDING if careful or not events or count > STEPS // 2 else BOLD)):
+            moved, lower, rest, events = _cautious(line, neurons, step, value)
+        fall, neurons, value, r = value - lower, moved, lower, rest
+        if not events and fall <= FLAT * abs(value):
+            return neurons, value, step.r if whole else r
+    return neurons, value, r
 
 
-def _until_one_vanishes(u: Array, v: Array) -> tuple[Array, BoolArray]:
-    """The step to v, or as much of it as takes the first neuron to zero; and which neurons stay (k,)."""
-    now, then = np.einsum("ij,ij->i", u, u), np.einsum("ij,ij->i", u, v)
-    ratio = np.where(then <= 0, now / np.maximum(now - then, 1e-300), np.inf)
-    step = float(min(ratio.min(initial=np.inf), 1.0))
-    return u + step * (v - u), ratio > step * (1 + 1e-9)
+def _cautious(line: Line, neurons: Neurons, step: NeuronStep, value: float) -> tuple[Neurons, float, Array, bool]:
+    """The step as far as the first event, halved until the objective falls."""
+    backwards = (neurons.c == 0) & (np.einsum("ij,ij->i", neurons.d, step.v) < 0)
+    if backwards.any():
+        return neurons.taken(~backwards), value, objective_of(line, neurons)[1], True
+    share = _first_event(line, neurons, step)
+    for _ in range(30):
+        moved, events = _moved(line, neurons, step, share)
+        lower, r = objective_of(line, moved)
+        if lower <= value * (1 + ROUNDING):
+            return moved, lower, r, events
+        share /= 2
+    return neurons, value, objective_of(line, neurons)[1], False
 
 
-def _violators(x: Array, nu: Array, lam: float, skip: str) -> tuple[Array, Array, float]:
-    """Unit neurons (k, 2) of some cells with a correlation above lam, the signs they need, and the largest."""
-    cells = Cells.of(x, skip)
-    before = np.column_stack([np.cumsum(nu * x), np.cumsum(nu)])
-    parts = [before[-1] - before[:-1]]
-    if skip == "none":
-        parts += [before[:-1], before[-1:]]
-    g = np.vstack(parts)
-    found, largest = [], 0.0
-    for sign in (1.0, -1.0):
-        best, value = _best_of_cell(cells, sign * g)
-        largest = max(largest, float(value.max()))
-        peak = (value >= np.append(value[1:], -np.inf)) & (value >= np.append(-np.inf, value[:-1]))
-        chosen = np.flatnonzero(peak & (value > lam * (1 + EXCESS)))
-        chosen = chosen[np.argsort(-value[chosen])][:MOST]
-        found.append((best[chosen], np.full(len(chosen), sign)))
-    return np.vstack([f[0] for f in found]), np.concatenate([f[1] for f in found]), largest
+def _first_event(line: Line, neurons: Neurons, step: NeuronStep) -> float:
+    """The share of the step after which the first neuron vanishes or its knot reaches a point, at most one."""
+    then = np.einsum("ij,ij->i", neurons.d, step.v)
+    U = neurons.c[:, None] * neurons.u, then[:, None] * neurons.u + step.kappa[:, None] * neurons.across()
+    before, after = ([np.where(neurons.loose, e, 1.0) for e in neurons.edges(line.x, part)] for part in U)
+    before, after = [neurons.c, *before], [then, *after]
+    ratios = [np.where(b < 0, a / np.maximum(a - b, 1e-300), np.inf) for a, b in zip(before, after, strict=True)]
+    return float(min(1.0, max(np.min(ratios, initial=np.inf) * (1 + 1e-9), 1e-12)))
 
 
-def _best_of_cell(cells: Cells, g: Array) -> tuple[Array, Array]:
-    """The unit neuron (m, 2) of each cell that correlates most with g (m, 2), and by how much (m,)."""
-    size = row_norms(g)
-    # g is inside if it is a non-negative combination of the two spanning neurons.
-    cross = cells.first[:, 0] * cells.second[:, 1] - cells.first[:, 1] * cells.second[:, 0]
-    alpha = (g[:, 0] * cells.second[:, 1] - g[:, 1] * cells.second[:, 0]) * np.sign(cross)
-    beta = (cells.first[:, 0] * g[:, 1] - cells.first[:, 1] * g[:, 0]) * np.sign(cross)
-    at_first, at_second = np.einsum("ij,ij->i", cells.first, g), np.einsum("ij,ij->i", cells.second, g)
-    inside = ((alpha >= 0) & (beta >= 0) & (size > 0))[:, None]
-    edge = np.where((at_first >= at_second)[:, None], cells.first, cells.second)
-    best = np.where(inside, g / np.where(size > 0, size, 1.0)[:, None], edge)
-    return best, np.where(inside[:, 0], size, np.maximum(at_first, at_second))
+def _moved(line: Line, neurons: Neurons, step: NeuronStep, share: float) -> tuple[Neurons, bool]:
+    """After a share of the step: neurons below zero dropped, knots beyond their interval put on the point they met."""
+    out = neurons.c[:, None] * neurons.d + share * (step.v - neurons.c[:, None] * neurons.d)
+    along = np.einsum("ij,ij->i", neurons.d, out)
+    U = along[:, None] * neurons.u + share * step.kappa[:, None] * neurons.across()
+    first, second = neurons.edges(line.x, U)
+    low, high = neurons.loose & (first < 0), neurons.loose & (second < 0)
+    # The knot leaves on the side whose neuron is used up; both used up, the neuron is.
+    keep = np.where(neurons.loose, ~(low & high) & (first + second > 0), along > 0)
+    size = row_norms(U)
+    u = np.where(neurons.loose[:, None], U / np.where(size > 0, size, 1.0)[:, None], neurons.u)
+    length = row_norms(out)
+    d = out / np.where(length > 0, length, 1.0)[:, None]
+    c = np.where(neurons.loose, size * np.where(along > 0, length / np.where(along > 0, along, 1.0), 1.0), length)
+    d = np.where((along > 0)[:, None], d, neurons.d)
+    moved = Neurons(neurons.place, neurons.loose, neurons.side, u, d, c)
+    left = (low | high) & keep
+    moved = _on_points(line, moved, left, low).taken(keep)
+    return _without_twins(moved), bool(left.any() or not keep.all())
 
 
-def _large(u: Array, sign: Array) -> tuple[Array, Array]:
-    size = row_norms(u)
-    keep = size > SMALL * size.max(initial=0.0)
-    return u[keep], sign[keep]
+def _on_points(line: Line, neurons: Neurons, which: BoolArray, low: BoolArray) -> Neurons:
+    """The given neurons with their knots on the second (low) or the first of the points around them, size kept."""
+    everywhere = neurons.place == EVERYWHERE
+    place = np.where(everywhere, np.where(low, 0, len(line.x) - 1), neurons.place + low)
+    side = np.where(everywhere & which, np.where(low, 1.0, -1.0), neurons.side)
+    place = np.where(which, place, neurons.place)
+    u = np.where(which[:, None], line.unit(line.x[place], side), neurons.u)
+    return Neurons(place, neurons.loose & ~which, side, u, neurons.d, neurons.c)
 
 
-def _snapped(x: Array, u: Array, sign: Array, near: float) -> tuple[Array, Array, IntArray]:
-    """Knots near a sample moved onto it, neurons that have become equal merged; `at` (k,) is the sample or -1."""
-    t = np.divide(-u[:, 1], u[:, 0], out=np.full(len(u), np.inf), where=u[:, 0] != 0)
-    place = np.clip(np.searchsorted(x, t), 1, len(x) - 1)
-    nearest = np.where(t - x[place - 1] < x[place] - t, place - 1, place)
-    close = np.abs(t - x[nearest]) <= near * (x[place] - x[place - 1])
-    at = np.where(close, nearest, -1)
-    u = np.where(close[:, None], _on_sample(x, u, at), u)
-    keys = np.column_stack([at, np.sign(u[:, 0]), sign, np.where(close, 0, np.arange(len(u)))])
-    _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    merged = np.zeros((len(first), 2))
-    np.add.at(merged, group.ravel(), u)
-    return merged, sign[first], at[first]
+def _without_twins(neurons: Neurons) -> Neurons:
+    """Neurons on one point that face one way with aligned outputs added up."""
+    key = np.where(neurons.loose, np.arange(len(neurons)) + 0.5, 4.0 * (neurons.place + len(neurons) + 2))
+    key = key + np.where(neurons.loose, 0.0, neurons.side)
+    if neurons.d.shape[1] == 1:
+        key = key + np.where(neurons.loose, 0.0, 0.25 * neurons.d[:, 0])
+    _, first, group = np.unique(key, return_index=True, return_inverse=True)
+    if len(first) == len(neurons):
+        return neurons
+    total = np.zeros((len(first), neurons.d.shape[1]))
+    np.add.at(total, group, neurons.c[:, None] * neurons.d)
+    whole, size = neurons.taken(first), row_norms(total)
+    d = np.where((size > 0)[:, None], total / np.where(size > 0, size, 1.0)[:, None], whole.d)
+    return Neurons(whole.place, whole.loose, whole.side, whole.u, d, size)
 
 
-def _on_sample(x: Array, u: Array, at: IntArray) -> Array:
-    """The neurons turned, at the same size, to have their knot at the sample `at`."""
-    direction = np.column_stack([np.ones(len(u)), -x[at]]) * np.where(u[:, :1] < 0, -1.0, 1.0)
-    turned: Array = direction * (row_norms(u) / row_norms(direction))[:, None]
-    return turned
+def _with(neurons: Neurons, new: Neurons, aligned: float) -> Neurons:
+    """The neurons with new ones: a loose one takes the place of those around it with outputs aligned to its own."""
+    keep, fresh = neurons.c > 0, []
+    for j in range(len(new)):
+        one = new.taken(np.array([j]))
+        near = keep & (neurons.side == one.side) & (neurons.d @ one.d[0] > aligned) & _around(neurons, one)
+        if not one.loose[0]:
+            if not near.any():
+                fresh.append(one)
+            continue
+        if near.any():
+            total = (neurons.c[near, None] * neurons.d[near]).sum(axis=0)
+            U = (neurons.c[near, None] * neurons.u[near]).sum(axis=0)
+            size = float(np.linalg.norm(total))
+            one = Neurons(
+                one.place, one.loose, one.side, (U / np.linalg.norm(U))[None], (total / size)[None],
+                np.array([size * np.linalg.norm(U) / neurons.c[near].sum()]),
+            )  # fmt: skip
+            keep &= ~near
+        fresh.append(one)
+    whole = neurons.taken(keep)
+    for one in fresh:
+        whole = whole.joined(one)
+    return whole
 
 
-def _step(x: Array, y: Array, weight: Array, lam: float, u: Array, sign: Array, at: IntArray, Q: Array) -> Array:
-    """Where Newton's model of the objective is least (k, 2)."""
-    size = row_norms(u)[:, None]
-    unit = u / size
-    basis, owner = _directions(unit, at)
-    on = (np.outer(x, u[:, 0]) + u[:, 1] > 0) & (np.arange(len(x))[:, None] != at)
-    A = (np.outer(x, basis[:, 0]) + basis[:, 1]) * on[:, owner] * sign[owner]
-    across = np.einsum("ij,ij->i", basis, unit[owner])
-    H = np.where(owner[:, None] == owner, basis @ basis.T - np.outer(across, across), 0.0) * (lam / size[owner])
-    columns = np.hstack([A, Q])
-    M = columns.T @ (weight[:, None] * columns)
-    M[: len(H), : len(H)] += H
-    rhs = columns.T @ (weight * y)
-    rhs[: len(H)] -= lam * across
-    # Small neurons have large second derivatives: in units in which the diagonal is one, all directions count alike.
-    diagonal = np.diag(M)
-    scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    solution = (scale * np.linalg.lstsq(scale[:, None] * M * scale, scale * rhs, rcond=1e-15)[0])[: len(H)]
-    v = np.zeros_like(u)
-    np.add.at(v, owner, solution[:, None] * basis)
-    return v
-
-
-def _directions(unit: Array, at: IntArray) -> tuple[Array, IntArray]:
-    """Directions (p, 2) of the moves and the neuron (p,) of each: its own and, off the samples, the one across it."""
-    loose = np.flatnonzero(at < 0)
-    across = np.column_stack([-unit[loose, 1], unit[loose, 0]])
-    return np.vstack([unit, across]), np.concatenate([np.arange(len(unit)), loose])
-
-
-def _within(x: Array, previous: Array, u: Array, at: IntArray) -> tuple[Array, IntArray]:
-    """Neurons whose knot crossed samples are put on the first they crossed."""
-    before: Array = np.outer(previous[:, 0], x) + previous[:, 1:]
-    after: Array = np.outer(u[:, 0], x) + u[:, 1:]
-    crossed: BoolArray = (before * after < 0) & (at < 0)[:, None]
-    left: BoolArray = np.any(crossed, axis=1)
-    if not left.any():
-        return u, at
-    t = -previous[:, 1] / np.where(previous[:, 0] == 0, 1.0, previous[:, 0])
-    distance = np.where(crossed, np.abs(x - t[:, None]), np.inf)
-    at = np.where(left, distance.argmin(axis=1), at)
-    return np.where(left[:, None], _on_sample(x, u, at), u), at
+def _around(neurons: Neurons, one: Neurons) -> BoolArray:
+    """Which neurons have their knot in the closed interval of a loose neuron, or on the point of another."""
+    place, loose = one.place[0], bool(one.loose[0])
+    if place == EVERYWHERE or not loose:
+        same: BoolArray = (neurons.place == place) & (neurons.loose == loose)
+        return same
+    anchored = ~neurons.loose & ((neurons.place == place) | (neurons.place == place + 1))
+    around: BoolArray = anchored | (neurons.loose & (neurons.place == place))
+    return around

@@ -11,13 +11,12 @@ from convexrelu.arrays import Array, row_norms
 from convexrelu.errors import UnsupportedError
 from convexrelu.linear_fit import fit_linear
 from convexrelu.losses import DataLoss, LogisticLoss, Loss, PiecewiseLoss, SquaredLoss, get_loss
-from convexrelu.network import Network
 from convexrelu.univariate.conversion import from_network
 from convexrelu.univariate.label_radius import check_labels
 from convexrelu.univariate.lower_bound import certified, norm
 from convexrelu.univariate.modes import check_all_modes
 from convexrelu.univariate.no_bias import fit_no_bias
-from convexrelu.univariate.penalized_bias import train_penalized
+from convexrelu.univariate.penalized_bias import train_neurons
 from convexrelu.univariate.result import UnivariateResult, judged
 from convexrelu.univariate.samples import Samples, samples
 from convexrelu.univariate.spline import Spline
@@ -57,9 +56,8 @@ def fit(
         object such as `QuantileLoss(0.9)`. Others than "squared" are for one task, and not for penalised biases.
     bias : {"free", "penalized", "none"}
         Without biases there is no output bias and no skip.
-        Penalised biases are for one task, reliably to 1e-8 for up to about a hundred points: see the status.
     skip : {"free", "penalized", "none"}
-        A penalised skip goes with free biases.
+        A penalised skip goes with free biases and one task.
     sample_weight : array (n,), optional
         Non-negative weights of the samples' losses.
     tol : float > 0, default 1e-8
@@ -77,8 +75,8 @@ def fit(
     InvalidInputError
         For data or options that cannot be used, labels that a free skip or output bias separates among them.
     UnsupportedError
-        For losses of your own, softmax, and several tasks with a penalised bias, another loss than the squared one or
-        without a free skip: use `convexrelu.solve`.
+        For losses of your own, softmax, several tasks with another loss than the squared one or a penalised skip, other
+        losses with penalised biases: use `convexrelu.solve`.
 
     Notes
     -----
@@ -86,6 +84,9 @@ def fit(
     where the dual constraint is violated; each round costs O(n T) for the data and O(m T^3) for m knots, and 5 to 20
     rounds do. The proof of the gap costs O(n T). Other losses train the spline with each set of knots by an interior
     point method, in 10 to 40 passes over the data.
+
+    With penalised biases, and without a skip for several tasks, neurons are trained one by one by Newton's method on
+    their knots, which need not be at samples; a round costs O(n T) and a sparse system of the size of the network.
 
     References
     ----------
@@ -108,10 +109,10 @@ def fit(
     kind, data = get_loss(loss), samples(x, Y, sample_weight)
     _check_served(kind, bias, skip, data.Y.shape[1])
     data = replace(data, Y=kind.targets(data.Y))
-    if bias == "penalized":
-        return _penalized_fit(data, lam, kind, skip, tol)
     if bias == "none":
         return fit_no_bias(data, kind, lam, tol)
+    if bias == "penalized" or (skip == "none" and data.Y.shape[1] > 1):
+        return _neuron_fit(data, lam, kind, bias, skip, tol)
     heavy = data.weight > 0
     if kind.is_classification:
         check_labels(data.x[heavy], data.Y[heavy, 0], kind, skip)
@@ -135,21 +136,17 @@ def _constant(data: Samples, loss: Loss) -> Trained:
     return Trained(spline, None, 0, fit.nu)
 
 
-def _penalized_fit(data: Samples, lam: float, loss: Loss, skip: str, tol: float) -> UnivariateResult:
-    """Train with penalised biases by the cone program; the best of what it proposes."""
+def _neuron_fit(data: Samples, lam: float, loss: Loss, bias: str, skip: str, tol: float) -> UnivariateResult:
+    """Train neuron by neuron, where no spline tells the norm."""
     points, means, weight = data.merged()
-    networks, _ = train_penalized(points, means[:, 0], weight, lam, skip)
-    answers = [_judged_network(data, network, lam, loss, skip, tol) for network in networks]
-    return min(answers, key=lambda answer: answer.certificate.gap)
-
-
-def _judged_network(data: Samples, network: Network, lam: float, loss: Loss, skip: str, tol: float) -> UnivariateResult:
-    """A network with penalised biases, and what its residual proves."""
+    network, values = train_neurons(points, means, weight, lam, bias, skip, SHARE * tol)
     spline = from_network(network)
-    F = spline(data.x)
-    objective = loss.value(F, data.Y, data.weight) + lam * float(network.neuron_norms() @ row_norms(network.output))
-    found = certified(data, objective, -loss.gradient(F, data.Y, data.weight), lam, loss, "penalized", skip)
-    return UnivariateResult(spline, found, judged(found, tol), "penalized", skip, data.points, 0, network)
+    objective = loss.value(spline(data.x), data.Y, data.weight)
+    objective += lam * float(network.neuron_norms() @ row_norms(network.output))
+    at_samples = values[np.minimum(np.searchsorted(points, data.x), len(points) - 1)]
+    nu = np.where(data.weight[:, None] > 0, -loss.gradient(at_samples, data.Y, data.weight), 0.0)
+    found = certified(data, objective, nu, lam, loss, bias, skip)
+    return UnivariateResult(spline, found, judged(found, tol), bias, skip, data.points, 0, network)
 
 
 def _check_served(loss: Loss, bias: str, skip: str, T: int) -> None:
@@ -158,10 +155,10 @@ def _check_served(loss: Loss, bias: str, skip: str, T: int) -> None:
     if not squared and (bias == "penalized" or not isinstance(loss, PiecewiseLoss | LogisticLoss)):
         modes = "" if bias == "free" else " with bias='penalized'"
         raise UnsupportedError(f"`loss={loss.name!r}`{modes} is not part of `univariate.fit`; use `convexrelu.solve`.")
-    if T > 1 and (bias == "penalized" or (bias, skip) == ("free", "none") or skip == "penalized" or not squared):
+    if T > 1 and (skip == "penalized" or not squared):
         raise UnsupportedError(
-            "Several tasks are part of `univariate.fit` with loss='squared' and either bias='free' and skip='free' or "
-            "bias='none' only; use `convexrelu.solve`."
+            "Several tasks are part of `univariate.fit` with loss='squared' and skip='free' or 'none' only; "
+            "use `convexrelu.solve`."
         )
 
 

@@ -21,7 +21,7 @@ from convexrelu.univariate.conversion import from_network
 from convexrelu.univariate.lower_bound import certified
 from convexrelu.univariate.modes import check_all_modes
 from convexrelu.univariate.no_bias import interpolate_no_bias
-from convexrelu.univariate.penalized_bias import train_penalized
+from convexrelu.univariate.penalized_bias import interpolating
 from convexrelu.univariate.result import UnivariateResult, judged
 from convexrelu.univariate.samples import Samples, samples
 from convexrelu.univariate.spline import Spline
@@ -98,7 +98,7 @@ def interpolate(x: Any, Y: Any, bias: str = "free", skip: str = "free") -> Univa
 def _penalized(data: Samples, skip: str) -> UnivariateResult:
     """Interpolate with penalised biases by the cone program."""
     y = data.Y[data.first]
-    (network,), nu = train_penalized(data.points, y[:, 0], np.ones(len(y)), None, skip)
+    network, nu = interpolating(data.points, y[:, 0], skip)
     spline, loss = from_network(network), ExactFit()
     missed = loss.value(spline(data.x), data.Y, data.weight)
     objective = missed + float(network.neuron_norms() @ row_norms(network.output))

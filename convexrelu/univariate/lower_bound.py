@@ -67,7 +67,6 @@ def certified(data: Samples, objective: float, nu: Array, lam: float, loss: Loss
         One for interpolation.
     loss : Loss
     bias : {"free", "penalized"}
-        With penalised biases for one task.
     skip : {"free", "penalized", "none"}
     """
     heavy = data.weight > 0
@@ -119,7 +118,7 @@ class _Constraint:
     def bounds(self, nu: Array) -> DoubleSum:
         """Bounds on the dual norm and on the correlations with the free part."""
         if self.bias == "penalized":
-            return DoubleSum(*sector_bounds(self.x, nu[:, 0], self.skip))
+            return DoubleSum(*sector_bounds(self.x, nu, self.skip))
         return double_sum_bounds(self.x, nu, self.skip)
 
     def used(self, sums: DoubleSum) -> float:

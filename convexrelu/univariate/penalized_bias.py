@@ -23,11 +23,10 @@ from convexrelu.arrays import Array, IntArray
 from convexrelu.network import Network
 from convexrelu.univariate.cells import Cells
 from convexrelu.univariate.exchange import exchanged
+from convexrelu.univariate.neurons import Line, network_of
 
 # Tried in this order: the solver stalls short of the first on some data.
 TOLERANCES = (1e-11, 1e-9, 1e-7)
-# Above this many samples the solver loses its way, and training starts from nothing.
-LARGEST = 150
 # Of the largest coefficient: smaller ones are what an interior point leaves of zeros.
 NOTHING = 1e-8
 
@@ -59,60 +58,70 @@ def _two_rows(n: int, width: int) -> tuple[IntArray, IntArray]:
     return np.repeat([0, n - 1], width), np.tile(np.arange(width), 2)
 
 
-def train_penalized(x: Array, y: Array, weight: Array, lam: float | None, skip: str) -> tuple[list[Network], Array]:
-    """Networks to choose from and, for interpolation (`lam=None`), a dual variable (n,); x (n,) increases.
+def train_neurons(
+    x: Array, Y: Array, weight: Array, lam: float, bias: str, skip: str, tol: float
+) -> tuple[Network, Array]:
+    """A network trained neuron by neuron, and the predictions (n, T) that its dual variable is to be taken from.
 
-    The targets are solved for in units of their size. Nothing here is trusted: see the certificate.
+    The latter have digits that the sum over neurons may lack. x (n,) increases; the targets are solved for in units of
+    their size. Nothing here is trusted: see the certificate.
     """
+    unit = float(np.abs(Y).max()) or 1.0
+    if len(x) == 1:
+        network = _single(x, Y, weight, lam, bias, skip)
+        return network, network(x[:, None])
+    line = Line(x, Y / unit, weight, lam / unit, bias, skip)
+    neurons, r = exchanged(line, tol)
+    network = network_of(line, neurons)[0]
+    network = replace(
+        network, output=unit * network.output, skip=unit * network.skip, output_bias=unit * network.output_bias
+    )
+    return network.balanced(), Y - unit * r / weight[:, None]
+
+
+def interpolating(x: Array, y: Array, skip: str) -> tuple[Network, Array]:
+    """A network of least norm through the points (x, y), and its dual variable (n,), for penalised biases."""
     unit = float(np.abs(y).max())
     if unit == 0 or (skip == "free" and len(x) < 3):
-        return [_network(np.zeros((0, 2)), np.zeros(0), x, y, skip)], np.zeros(len(x))
+        return _network(np.zeros((0, 2)), np.zeros(0), x, y, skip), np.zeros(len(x))
     if len(x) == 1:
-        return _single(x, y, weight, lam)
-    if lam is not None and len(x) > LARGEST:
-        start = exchanged(x, y, weight, lam, np.zeros((0, 2)), np.zeros(0), skip)
-        return [_network(*start, x, y, skip, weight)], np.zeros(len(x))
+        return _single(x, y[:, None], np.ones(1), 0.0, "penalized", skip), np.sign(y) / np.hypot(x, 1.0)
     cells = Cells.of(x, skip)
-    f, c, nu = _solve(x, y / unit, weight, None if lam is None else lam / unit, cells, skip)
+    c, nu = _solve(x, y / unit, cells, skip)
     c = np.where(c > NOTHING * c.max(initial=0.0), c, 0.0)
-    if lam is None:
-        network = _network(*_combined(cells, unit * _interpolating(x, y / unit, cells, c, skip)), x, y, skip)
-        return [network], nu
-    u, sign = _combined(cells, unit * c)
-    better = exchanged(x, y, weight, lam, u, sign, skip)
-    return [_network(*better, x, y, skip, weight), _network(u, sign, x, unit * f, skip, weight)], nu
+    return _network(*_combined(cells, unit * _interpolating(x, y / unit, cells, c, skip)), x, y, skip), nu
 
 
-def _single(x: Array, y: Array, weight: Array, lam: float | None) -> tuple[list[Network], Array]:
-    """One sample without a skip: one neuron along (x, 1), its size by soft thresholding."""
-    size = np.hypot(x, 1.0)
-    row = np.column_stack([x, np.ones(1)]) / size[:, None]
-    c = y / size if lam is None else np.sign(y) * np.maximum(np.abs(y) - lam / (weight * size), 0.0) / size
-    network = _network(row * np.abs(c)[:, None], np.sign(c), x, y, "none")
-    return [network], np.sign(y) / size
+def _single(x: Array, Y: Array, weight: Array, lam: float, bias: str, skip: str) -> Network:
+    """One sample: a constant where it is free, else one neuron along (x, 1), its size by soft thresholding."""
+    T = Y.shape[1]
+    if bias == "free" or skip == "free":
+        return Network(np.zeros((0, 1)), np.zeros(0), np.zeros((0, T)), output_bias=Y[0], bias=bias)
+    size, height = float(np.hypot(x[0], 1.0)), float(np.linalg.norm(Y))
+    c = max(height - lam / (weight[0] * size), 0.0) / size
+    output = c * Y / height if height > 0 else Y
+    return Network(x[:, None] / size, np.ones(1) / size, output, bias=bias).balanced()
 
 
-def _solve(x: Array, y: Array, weight: Array, lam: float | None, cells: Cells, skip: str) -> tuple[Array, Array, Array]:
-    """Predictions (n,), coefficients (2, 2 m) and, for interpolation, the dual variable (n,), by Clarabel."""
+def _solve(x: Array, y: Array, cells: Cells, skip: str) -> tuple[Array, Array]:
+    """Coefficients (2, 2 m) and the dual variable (n,), by Clarabel."""
     cp: Any = import_module("cvxpy")  # a second to import
 
     n, m = len(x), len(cells.first)
     D, A = fit_matrix(x, cells)
     rows = slice(1, n - 1) if skip == "free" else slice(0, n)  # with a skip the line through the ends is free
     c, f = cp.Variable((2, 2 * m), nonneg=True), cp.Variable(n)
-    meets = [] if lam is not None else [f == y]
+    meets = f == y
     norm = 0.0
     for k in (0, 1):
         parts = [cp.multiply(cells.first[:, i], c[k, :m]) + cp.multiply(cells.second[:, i], c[k, m:]) for i in (0, 1)]
         norm = norm + cp.sum(cp.norm(cp.vstack(parts), 2, axis=0))
-    error = 0.5 * cp.sum_squares(cp.multiply(np.sqrt(weight), f - y))
-    objective = norm if lam is None else lam * norm + error
-    program = cp.Problem(cp.Minimize(objective), [D[rows] @ f == A[rows] @ (c[0] - c[1]), *meets])
+    program = cp.Problem(cp.Minimize(norm), [D[rows] @ f == A[rows] @ (c[0] - c[1]), meets])
     _run(program)
-    if c.value is None or f.value is None:
-        return y, np.zeros((2, 2 * m)), np.zeros(n)
-    nu = np.asarray(meets[0].dual_value) if meets else np.zeros(n)
-    return f.value, np.maximum(c.value, 0.0), nu * np.sign(nu @ y)
+    if c.value is None:
+        return np.zeros((2, 2 * m)), np.zeros(n)
+    nu = np.asarray(meets.dual_value)
+    return np.maximum(c.value, 0.0), nu * np.sign(nu @ y)
 
 
 def _run(program: Any) -> None:
