@@ -24,6 +24,7 @@ from convexrelu.monitor import Monitor, State
 from convexrelu.multitask import joint_method, takes_jointly
 from convexrelu.native.bridge import is_native, is_proximal
 from convexrelu.network import Network
+from convexrelu.one_input import takes_one_input, train_one_input
 from convexrelu.patterns.enumeration import enumerate_arrangement
 from convexrelu.patterns.patterns import Patterns
 from convexrelu.patterns.sampling import sample_arrangement
@@ -129,9 +130,11 @@ def solve(
     own_lines = verbose and _is(patterns, "generate")
     monitor = Monitor(callback, own_lines, time_limit, max_iter)
     if _is(patterns, "generate"):
-        few = _over_few(problem, tol, monitor) if backend == "native" and not options else None
-        if few is not None:
-            return few
+        if backend == "native" and not options:
+            direct = warm_start is None and takes_one_input(problem) and time_limit is None
+            found = (_of_one_input(problem, tol, monitor) if direct else None) or _over_few(problem, tol, monitor)
+            if found is not None:
+                return found
         methods = _methods(problem, backend, tol, random_state, monitor, warm_start, options)
         return generated_result(problem, generate(problem, methods, tol, monitor, max_boxes), tol, monitor)
     chosen = choose_patterns(problem, patterns, random_state)
@@ -142,6 +145,24 @@ def solve(
 
 def _is(patterns: str | int | Patterns, word: str) -> bool:
     return isinstance(patterns, str) and patterns == word
+
+
+def _of_one_input(problem: TrainingProblem, tol: float, monitor: Monitor) -> Result | None:
+    """The optimum of a problem of one input by the 1-D engine; None unless it is proven."""
+    try:
+        found = train_one_input(problem, tol)
+    except KeyboardInterrupt:
+        monitor.interrupted = True
+        return None
+    monitor.lap("univariate")
+    if found is None:
+        return None
+    result = generated_result(problem, found, tol, monitor)
+    if result.status is not Status.OPTIMAL:
+        return None
+    monitor.lower_bound = result.certificate.lower_bound
+    monitor.report(result.objective, result.network.n_neurons)
+    return replace(result, effort=monitor.effort)
 
 
 def _over_few(problem: TrainingProblem, tol: float, monitor: Monitor) -> Result | None:

@@ -29,6 +29,7 @@ LAYERS = (
     ("backends",),
     ("program", "joint_program", "recovery", "refit"),
     ("generation", "multitask"),
+    ("one_input",),
     ("optimal_set",),
     ("sensitivity",),
     ("solve",),

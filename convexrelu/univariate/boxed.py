@@ -28,6 +28,8 @@ from convexrelu.univariate.trend_filter import peaks
 SMALL, GROUP, START = 4000, 8, 64
 # Relative gap of subsamples, and of a round relative to the gap before it.
 COARSE_TOL, NEXT = 1e-4, 0.03
+# Up to this many samples the first round is asked for all.
+TINY = 500
 # Of the tolerance: what is asked of a round at most.
 ASK = 0.3
 # A candidate leaves where |G| is below this share of lam.
@@ -142,7 +144,8 @@ def _start(problem: BoxProblem, points: IntArray) -> IntArray:
 def _rounds(problem: BoxProblem, points: IntArray, nodes: IntArray, tol: float, rounds: int) -> BoxedFit:
     """Train, price, change the candidates, until the best spline and the best dual variable are within tol."""
     blank = np.zeros(len(nodes)), np.zeros(len(problem.x))
-    fit, accuracy = BoxedFit(nodes, *blank, math.inf, 0.0, problem.negligible, 0), 0.1
+    fit = BoxedFit(nodes, *blank, math.inf, 0.0, problem.negligible, 0)
+    accuracy = 0.0 if len(problem.x) <= TINY else 0.1
     for done in range(1, rounds + 1):
         asked = max(ASK * tol, accuracy)
         found = centre(problem, nodes, asked)

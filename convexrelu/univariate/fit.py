@@ -14,7 +14,8 @@ from convexrelu.losses import DataLoss, LogisticLoss, Loss, PiecewiseLoss, Squar
 from convexrelu.univariate.conversion import from_network
 from convexrelu.univariate.label_radius import check_labels
 from convexrelu.univariate.lower_bound import certified, norm
-from convexrelu.univariate.modes import PENALIZED_SKIP, SKIPS, check_modes
+from convexrelu.univariate.modes import check_all_modes
+from convexrelu.univariate.no_bias import fit_no_bias
 from convexrelu.univariate.penalized_bias import train_neurons
 from convexrelu.univariate.result import UnivariateResult, judged
 from convexrelu.univariate.samples import Samples, samples
@@ -52,8 +53,9 @@ def fit(
     weight_decay : float > 0, default 1.0
     loss : str or Loss, default "squared"
         One of the package's: "squared", "absolute", "huber", "quantile", "logistic", "hinge", "squared_hinge", or an
-        object such as `QuantileLoss(0.9)`. Others than "squared" are for one task and free biases.
-    bias : {"free", "penalized"}
+        object such as `QuantileLoss(0.9)`. Others than "squared" are for one task, and not for penalised biases.
+    bias : {"free", "penalized", "none"}
+        Without biases there is no output bias and no skip.
     skip : {"free", "penalized", "none"}
         A penalised skip goes with free biases and one task.
     sample_weight : array (n,), optional
@@ -100,13 +102,15 @@ def fit(
     >>> result.status.name, result.spline.n_knots, result.certificate.gap < 1e-8
     ('OPTIMAL', 1, True)
     """
-    check_modes(bias, skip, (*SKIPS, PENALIZED_SKIP) if bias == "free" else SKIPS)
+    check_all_modes(bias, skip, penalized_skip=True)
     lam = check_number(weight_decay, "weight_decay", above=0.0, hint=" For zero use `univariate.interpolate`.")
     tol = check_number(tol, "tol", above=0.0)
     rounds = check_count(max_rounds, "max_rounds")
     kind, data = get_loss(loss), samples(x, Y, sample_weight)
     _check_served(kind, bias, skip, data.Y.shape[1])
     data = replace(data, Y=kind.targets(data.Y))
+    if bias == "none":
+        return fit_no_bias(data, kind, lam, tol)
     if bias == "penalized" or (skip == "none" and data.Y.shape[1] > 1):
         return _neuron_fit(data, lam, kind, bias, skip, tol)
     heavy = data.weight > 0

@@ -19,7 +19,8 @@ from convexrelu.losses import ExactFit
 from convexrelu.univariate.chords import Chords
 from convexrelu.univariate.conversion import from_network
 from convexrelu.univariate.lower_bound import certified
-from convexrelu.univariate.modes import check_modes
+from convexrelu.univariate.modes import check_all_modes
+from convexrelu.univariate.no_bias import interpolate_no_bias
 from convexrelu.univariate.penalized_bias import interpolating
 from convexrelu.univariate.result import UnivariateResult, judged
 from convexrelu.univariate.samples import Samples, samples
@@ -40,7 +41,8 @@ def interpolate(x: Any, Y: Any, bias: str = "free", skip: str = "free") -> Univa
         Points in any order; repeated ones must have equal targets.
     Y : array (n,) or (n, T)
         Targets.
-    bias : {"free", "penalized"}
+    bias : {"free", "penalized", "none"}
+        Without biases (and skip) the network is the only one there is.
         Penalised biases make the norm that of (w_j, b_j); for one task, by a cone program, to about 1e-8.
     skip : {"free", "none"}
 
@@ -75,9 +77,11 @@ def interpolate(x: Any, Y: Any, bias: str = "free", skip: str = "free") -> Univa
     >>> result.objective, result.network.n_neurons
     (2.0, 2)
     """
-    check_modes(bias, skip)
+    check_all_modes(bias, skip, penalized_skip=False)
     data = samples(x, Y)
     data.check_single_valued()
+    if bias == "none":
+        return interpolate_no_bias(data, TOL)
     if data.Y.shape[1] > 1 and (bias == "penalized" or skip == "none"):
         raise UnsupportedError(
             "Several tasks are part of `univariate.interpolate` with bias='free' and skip='free' only; "

@@ -189,7 +189,7 @@ def solution_set(x: Any, y: Any, bias: str = "free", skip: str = "free") -> Solu
     InvalidInputError
         For data that cannot be used or interpolated, or of several tasks.
     UnsupportedError
-        For a penalised bias.
+        For a penalised bias, and without one.
 
     Notes
     -----
@@ -209,6 +209,8 @@ def solution_set(x: Any, y: Any, bias: str = "free", skip: str = "free") -> Solu
     >>> S.is_unique, S.prediction_range([1.5])
     (False, (array([1.]), array([1.5])))
     """
+    if bias == "none":
+        raise UnsupportedError("`bias='none'` leaves one interpolant at most; see `univariate.interpolate`.")
     check_modes(bias, skip)
     if bias == "penalized":
         raise UnsupportedError("`bias='penalized'` is not part of `solution_set`; use `convexrelu.solve`.")

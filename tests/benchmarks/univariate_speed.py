@@ -41,6 +41,18 @@ def targets():
         print(f"  {10**6:<8} 1   {function.__name__:<35} {seconds:<9.2f} 1")
 
 
+def losses(sizes):
+    """Labels are the signs of the noisy sine."""
+    print("\nLosses, weight decay n / 1000\n  n        loss            knots   proven gap   seconds")
+    for n in sizes:
+        x, Y = noisy_sine(n)
+        for loss in ("absolute", "quantile", "huber", "logistic", "hinge", "squared_hinge"):
+            labels = loss in ("logistic", "hinge", "squared_hinge")
+            result, seconds = timed(uv.fit, x, np.sign(Y) if labels else Y, n / 1000, loss)
+            gap, count = result.certificate.gap, result.spline.n_knots
+            print(f"  {n:<8} {loss:<15} {count:<7} {gap:<12.1e} {seconds:.2f}", flush=True)
+
+
 def growth():
     print("\nTime against n, weight decay n / 1000\n  n         knots   gap       seconds")
     sizes, times = [10**3, 10**4, 10**5, 10**6], []
@@ -96,5 +108,6 @@ if __name__ == "__main__":
     parser.add_argument("--largest", type=int, default=100_000, help="largest n for the general solvers")
     largest = parser.parse_args().largest
     targets()
+    losses([n for n in (10**3, 10**4, 10**5) if n <= largest])
     growth()
     others([n for n in (10**3, 10**4, 10**5) if n <= largest])
