@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from convexrelu.backends import available_backends as available_backends
     from convexrelu.certificate import Certificate as Certificate
     from convexrelu.certify import certify as certify
+    from convexrelu.gated import GatedResult as GatedResult
+    from convexrelu.gated import solve_gated as solve_gated
     from convexrelu.kernel import Kernel as Kernel
     from convexrelu.network import Network as Network
     from convexrelu.optimal_set import OptimalSet as OptimalSet
@@ -51,6 +53,7 @@ __version__ = "0.1.0"
 # Public name -> the module it lives in.
 _HOME = {
     "Certificate": "certificate",
+    "GatedResult": "gated",
     "Kernel": "kernel",
     "Network": "network",
     "OptimalSet": "optimal_set",
@@ -68,6 +71,7 @@ _HOME = {
     "sample_patterns": "patterns",
     "sensitivity": "sensitivity",
     "solve": "solve",
+    "solve_gated": "gated",
     "solve_path": "path",
     "Verdict": "verification",
     "Verification": "verification",
@@ -83,6 +87,8 @@ __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answ
     "sample_patterns",
     "available_backends",
     "solve",
+    "solve_gated",
+    "GatedResult",
     "Result",
     "Status",
     "Solution",

@@ -92,17 +92,24 @@ def _fit(options: argparse.Namespace) -> int:
 
     _check_out(options.out)
     table = _read_csv(options.data)
-    target = table.column(options.target)
-    features = [name for name in table.names if name != target]
-    values = table.select([*features, target])
-    scaling = _scaling(values, _loss(options.loss)) if options.standardize else None
-    problem = _problem(*_split(values, scaling), options.weight_decay, _loss(options.loss), _modes(options))
+    targets = table.columns(options.target)
+    features = [name for name in table.names if name not in targets]
+    values = table.select([*features, *targets])
+    scaling = _scaling(values, len(targets), _loss(options.loss)) if options.standardize else None
+    problem = _problem(
+        *_split(values, len(targets), scaling), options.weight_decay, _loss(options.loss), _modes(options)
+    )
     result = cr.solve(problem, **_given(options, "patterns", "backend", "tol", "time_limit"))
-    _print_data(problem, target)
+    _print_data(problem, targets)
     _print_certificate(result.certificate, result.network)
     _print_rows({"status": f"{result.status.name}: {result.status.advice}", "patterns": len(result.patterns)})
     if options.out is not None:
-        about = {"features": features, "target": target, "scaling": scaling, "weight_decay": problem.weight_decay}
+        about = {
+            "features": features,
+            "target": ", ".join(targets),
+            "scaling": scaling,
+            "weight_decay": problem.weight_decay,
+        }
         about["loss"] = options.loss
         about |= {name: getattr(problem, name) for name in ("bias", "output_bias", "skip")}
         replace(result.network, metadata=about).save(options.out)
@@ -115,7 +122,7 @@ def _certify(options: argparse.Namespace) -> int:
 
     network = cr.Network.load(options.network)
     about = network.metadata
-    X, y, target = _data_of(options, network)
+    X, y, targets = _data_of(options, network)
     lam = about.get("weight_decay") if options.weight_decay is None else options.weight_decay
     if lam is None:
         raise InvalidInputError(f"{options.network} does not record its weight decay; write `--weight-decay LAM`.")
@@ -123,7 +130,7 @@ def _certify(options: argparse.Namespace) -> int:
     loss = _loss(options.loss or about.get("loss", "squared"))
     problem = cr.TrainingProblem(X, y, weight_decay=lam, loss=loss, **modes)
     certificate = cr.certify(problem, network, **_given(options, "tol", "time_limit"))
-    _print_data(problem, target)
+    _print_data(problem, targets)
     _print_certificate(certificate, network)
     return 0
 
@@ -239,6 +246,13 @@ class _Table:
             message = f"{self.path} has no column {key!r}; its {len(self.names)} columns are: {known}."
             raise InvalidInputError(message) from None
 
+    def columns(self, keys: Sequence[str]) -> list[str]:
+        """Names of the target columns; some column must be left for a feature."""
+        names = list(dict.fromkeys(self.column(key) for key in keys))
+        if len(names) == len(self.names):
+            raise InvalidInputError(f"`--target` takes all {len(names)} columns of {self.path}; leave some features.")
+        return names
+
     def select(self, names: Sequence[str]) -> Array:
         return self.values[:, [self.names.index(name) for name in names]]
 
@@ -276,11 +290,11 @@ def _number(path: str, line: int, name: str, cell: str) -> float:
     return value
 
 
-def _scaling(values: Array, loss: Loss) -> dict[str, list[float]]:
-    """Mean and standard deviation (1 for a constant column) of each column; labels, the last one, stay as they are."""
+def _scaling(values: Array, n_targets: int, loss: Loss) -> dict[str, list[float]]:
+    """Mean and standard deviation (1 for a constant column) of each column; labels, the last ones, stay as they are."""
     center, spread = values.mean(axis=0), np.where(np.ptp(values, axis=0) > 0, values.std(axis=0), 1.0)
     if loss.is_classification:
-        center[-1], spread[-1] = 0.0, 1.0
+        center[-n_targets:], spread[-n_targets:] = 0.0, 1.0
     return {"center": center.tolist(), "scale": spread.tolist()}
 
 
@@ -301,21 +315,21 @@ def _loss(text: str) -> Loss:
         raise InvalidInputError(message) from None
 
 
-def _data_of(options: argparse.Namespace, network: Network) -> tuple[Array, Array, str]:
-    """Features and target as a network was trained on them, and the target's name."""
+def _data_of(options: argparse.Namespace, network: Network) -> tuple[Array, Array, list[str]]:
+    """Features and targets as a network was trained on them, and the targets' names."""
     about = network.metadata
     table = _read_csv(options.data)
-    target = table.column(options.target)
-    features = [table.column(name) for name in about.get("features", [n for n in table.names if n != target])]
-    X, y = _split(table.select([*features, target]), about.get("scaling"))
-    return X, y, target
+    targets = table.columns(options.target)
+    features = [table.column(name) for name in about.get("features", [n for n in table.names if n not in targets])]
+    X, y = _split(table.select([*features, *targets]), len(targets), about.get("scaling"))
+    return X, y, targets
 
 
-def _split(values: Array, scaling: dict[str, list[float]] | None) -> tuple[Array, Array]:
-    """Features and target, the last column, as the network sees them."""
+def _split(values: Array, n_targets: int, scaling: dict[str, list[float]] | None) -> tuple[Array, Array]:
+    """Features and targets, the last columns, as the network sees them."""
     if scaling is not None:
         values = (values - scaling["center"]) / scaling["scale"]
-    return values[:, :-1], values[:, -1]
+    return values[:, :-n_targets], values[:, -n_targets:]
 
 
 def _problem(X: Array, y: Array, lam: float | None, loss: str | Loss, modes: dict[str, str]) -> TrainingProblem:
@@ -342,9 +356,11 @@ def _print_rows(rows: dict[str, object]) -> None:
         print(f"  {name:<17} {value}")
 
 
-def _print_data(problem: TrainingProblem, target: str) -> None:
+def _print_data(problem: TrainingProblem, targets: Sequence[str]) -> None:
     n, d = problem.X.shape
-    _print_rows({"samples": n, "features": d, "target": target, "weight decay": f"{problem.weight_decay:.6g}"})
+    _print_rows(
+        {"samples": n, "features": d, "target": ", ".join(targets), "weight decay": f"{problem.weight_decay:.6g}"}
+    )
 
 
 def _print_certificate(certificate: Certificate, network: Network) -> None:
@@ -428,7 +444,8 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data", metavar="DATA.csv", help="numbers under a header line; every column but the target is a feature"
     )
-    parser.add_argument("--target", required=True, metavar="COL", help="its name or number (from 0; -1 is the last)")
+    told = "its name or number (from 0; -1 is the last); once for each of several tasks"
+    parser.add_argument("--target", required=True, action="append", metavar="COL", help=told)
     parser.add_argument(
         "--loss",
         metavar="LOSS",

@@ -14,6 +14,7 @@ from convexrelu.pricing.dual_norm import dual_norm
 from convexrelu.problem import TrainingProblem
 from convexrelu.result import Result
 from convexrelu.solve import check_arguments, solve
+from convexrelu.subgradient import subgradient
 
 # Of the tolerance: what the solver's own bound may leave, so that a network at the optimum passes.
 SHARE = 0.1
@@ -79,7 +80,7 @@ def certificate_of(problem: TrainingProblem, network: Network, result: Result) -
 
 def own_certificate(problem: TrainingProblem, network: Network, tol: float, time_limit: float | None) -> Certificate:
     """The certificate that the network's own residual gives."""
-    nu = problem.feasible_direction(-problem.loss.gradient(network(problem.X), problem.Y, problem.sample_weight))
+    nu = problem.feasible_direction(-subgradient(problem, network))
     starts = largest_neurons(problem, network)
     norm = dual_norm(
         problem.arrangement,

@@ -40,6 +40,8 @@ PROGRAM_SHARE = 0.05
 PROOF_SHARE = 0.5
 # Boxes spent on a bound after a run was stopped: something honest to report, at next to no cost.
 LAST_BOXES = 2_000
+# The same in seconds, where time is limited: at high rank a box takes long, and none proves much.
+LAST_SECONDS = 1.0
 # Correlations are searched for with this relative accuracy at best; below it rounding shows.
 FINEST = 1e-10
 # A missing neuron whose addition lowers the objective by less than this share of the tolerance was not taken up.
@@ -125,7 +127,7 @@ def _prove(
             norm = bound(max_boxes=max_boxes, time_limit=limit)
         except KeyboardInterrupt:
             monitor.interrupted = True
-    norm = norm or bound(max_boxes=LAST_BOXES)
+    norm = norm or bound(max_boxes=LAST_BOXES, time_limit=LAST_SECONDS if np.isfinite(monitor.time_limit) else None)
     monitor.count("boxes", norm.boxes)
     return norm
 
@@ -180,7 +182,7 @@ class NativeMethod:
         return SearchResult(neuron[None], np.array([np.sign(value)]), np.array([abs(value)]), slopes, abs(value))
 
 
-class ProximalMethod(ABC):
+class ProximalSteps(ABC):
     """A native solver for losses with kinks: smoothed about the dual variable of the last solve, again and again."""
 
     def __init__(self, problem: TrainingProblem, tol: float, monitor: Monitor) -> None:
@@ -227,7 +229,7 @@ class ProximalMethod(ABC):
         return (value - problem.dual_value(scale * nu)) / max(abs(value), problem.negligible)
 
 
-class NativeProximalMethod(ProximalMethod):
+class ProximalMethod(ProximalSteps):
     """That of one task."""
 
     def __init__(

@@ -20,7 +20,7 @@ import numpy as np
 
 from convexrelu.arrays import Array, row_norms
 from convexrelu.errors import UnsupportedError
-from convexrelu.generation import ProximalMethod
+from convexrelu.generation import ProximalSteps
 from convexrelu.losses import DataLoss, PiecewiseLoss, SquaredLoss
 from convexrelu.monitor import Monitor
 from convexrelu.native.joint import JointIterate, JointProblem
@@ -130,7 +130,7 @@ class JointMethod:
         return Solution(it.U * outer, outputs, beta[:q], beta[q:], (found.state.N / unit) @ self.R.T, "native")
 
 
-class JointProximalMethod(ProximalMethod):
+class JointProximalMethod(ProximalSteps):
     """The native solver of several tasks for losses with kinks."""
 
     def __init__(
@@ -146,3 +146,11 @@ class JointProximalMethod(ProximalMethod):
         solution = self.joint.run(start, extra)
         self.stuck = self.joint.stuck
         return solution
+
+
+def joint_method(
+    problem: TrainingProblem, tol: float, seed: int, monitor: Monitor, warm_start: Network | None
+) -> JointMethod | JointProximalMethod:
+    """The native solver of several tasks for this loss."""
+    smooth = problem.loss.is_smooth or problem.is_interpolation
+    return (JointMethod if smooth else JointProximalMethod)(problem, tol, seed, monitor, warm_start)

@@ -16,6 +16,7 @@ from convexrelu.errors import UnsupportedError
 from convexrelu.optimal_set import OptimalSet
 from convexrelu.optimal_set.polytope import POSITIVE
 from convexrelu.optimal_set.stationary import Stationary, tie_sizes
+from convexrelu.problem import TrainingProblem
 from convexrelu.result import Result
 
 # Relative distance from a boundary (a multiplier of a kink from 0 and 1) below which a condition fails.
@@ -32,7 +33,8 @@ class Sensitivity:
     objective_by_weight_decay : float
         p' = R: the cost of the network per unit of weight decay.
     objective_by_targets, objective_by_sample_weight : float64 (n,)
-        The dual variable, and each sample's loss. These three hold without conditions.
+        The dual variable, and each sample's loss. These three hold without conditions. For losses of labels a target
+        that moves by t stands for the loss at f - t.
     fit_by_weight_decay : float64 (n,)
     fit_by_targets : float64 (n, n)
         Row i: the derivatives of prediction i.
@@ -59,7 +61,7 @@ class Sensitivity:
 
     @property
     def degrees_of_freedom(self) -> float:
-        """The trace of `fit_by_targets`: Stein's estimate of the degrees of freedom of the fit."""
+        """The trace of `fit_by_targets`: for the squared loss Stein's estimate of the degrees of freedom of the fit."""
         return float(np.trace(self.fit_by_targets))
 
     def __repr__(self) -> str:
@@ -74,7 +76,7 @@ def sensitivity(result: Result) -> Sensitivity:
     Parameters
     ----------
     result : Result
-        Of a problem with one task and the squared loss.
+        Of a problem with one task and a smooth loss.
 
     Returns
     -------
@@ -85,7 +87,7 @@ def sensitivity(result: Result) -> Sensitivity:
     InvalidInputError
         If the result is not optimal.
     UnsupportedError
-        For several tasks, other losses, and interpolation.
+        For several tasks, losses with kinks, and interpolation.
 
     Notes
     -----
@@ -102,10 +104,7 @@ def sensitivity(result: Result) -> Sensitivity:
     >>> round(s.degrees_of_freedom, 3)
     3.0
     """
-    if result.problem.is_interpolation:
-        raise UnsupportedError(
-            "`result` is of an interpolation problem, whose fit is the targets; `sensitivity` is for penalised ones."
-        )
+    _check_differentiable(result.problem)
     optimal = OptimalSet.of(result)
     state = optimal.state
     problem, split = state.problem, state.columns.shape[1]
@@ -113,7 +112,7 @@ def sensitivity(result: Result) -> Sensitivity:
     by_shift = _fit_response(state, np.vstack([np.zeros((split, len(weight))), np.eye(len(weight))]))
     by_decay = _fit_response(state, -np.concatenate([state.gradient / problem.penalty, np.zeros(len(weight))]))
     return Sensitivity(
-        objective_by_weight_decay=float(state.costs.sum() + 0.5 * optimal.penalized @ optimal.penalized),
+        objective_by_weight_decay=float(state.costs.sum() + 0.5 * np.sum(optimal.penalized**2)),
         objective_by_targets=frozen(state.nu),
         objective_by_sample_weight=frozen(_losses(state)),
         fit_by_weight_decay=frozen(by_decay),
@@ -124,6 +123,23 @@ def sensitivity(result: Result) -> Sensitivity:
         failures=tuple(_failures(optimal)),
         complete=optimal.complete,
     )
+
+
+def _check_differentiable(problem: TrainingProblem) -> None:
+    if problem.is_interpolation:
+        raise UnsupportedError(
+            "`result` is of an interpolation problem, whose fit is the targets; `sensitivity` is for penalised ones."
+        )
+    if problem.Y.shape[1] > 1:
+        raise UnsupportedError(
+            f"`Y` has {problem.Y.shape[1]} tasks; `sensitivity` takes one: solve a problem for each column."
+        )
+    if not problem.loss.is_smooth:
+        raise UnsupportedError(
+            f"`loss={problem.loss.name!r}` has kinks, on which predictions stay while the problem changes, so that the "
+            "formula does not hold; write a smooth loss, such as 'huber' for 'absolute' or 'squared_hinge' "
+            "for 'hinge'."
+        )
 
 
 def _fit_response(state: Stationary, change: Array) -> Array:
@@ -148,16 +164,28 @@ def _leave_one_out(state: Stationary, response: Array) -> Array:
 def _failures(optimal: OptimalSet) -> list[str]:
     """The conditions of theory B.6 that fail."""
     found = []
-    low, high = optimal.polytope.bounds
+    high = optimal.polytope.bounds[1][: len(optimal.directions)]
     if optimal.dimension:
         found.append(f"the optimal network is not unique: {optimal.reason}")
-    elif (high <= POSITIVE * optimal.polytope.total).any() and len(low):
+    elif (high <= POSITIVE * optimal.polytope.total).any():
         found.append("a direction is active that no optimal network uses: a neuron is about to appear")
     if _is_singular(optimal.state):
         found.append("the conditions of optimality are dependent: the network is not isolated")
     if _has_weak_kink(optimal):
         found.append("a kink is about to leave its sample, or more kinks meet than there are weights")
+    if _at_a_joint(optimal.state):
+        found.append("a prediction is where the loss changes from a parabola to a straight line")
     return found
+
+
+def _at_a_joint(state: Stationary) -> bool:
+    """Whether the curvature of the loss jumps at a prediction."""
+    problem, step = state.problem, STRICT * state.problem.loss.unit(state.problem.Y)
+    sides = [
+        problem.loss.curvature(state.fit[:, None] + s * step, problem.Y, problem.sample_weight)[:, 0] for s in (-1, 1)
+    ]
+    jump = np.abs(sides[0] - sides[1])
+    return bool((jump > 0.01 * problem.loss.stiffness(problem.sample_weight)).any())
 
 
 def _is_singular(state: Stationary) -> bool:

@@ -16,12 +16,12 @@ from convexrelu.generation import (
     Generated,
     Method,
     NativeMethod,
-    NativeProximalMethod,
+    ProximalMethod,
     generate,
 )
 from convexrelu.joint_program import JointProgram
 from convexrelu.monitor import Monitor, State
-from convexrelu.multitask import JointMethod, JointProximalMethod, takes_jointly
+from convexrelu.multitask import joint_method, takes_jointly
 from convexrelu.native.bridge import is_native, is_proximal
 from convexrelu.network import Network
 from convexrelu.patterns.enumeration import enumerate_arrangement
@@ -175,13 +175,12 @@ def _methods(
     if backend == "native" and takes_jointly(problem):
         if options:
             raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
-        joint = JointMethod if problem.loss.is_smooth or problem.is_interpolation else JointProximalMethod
-        yield joint(problem, tol, seed, monitor, warm_start)
+        yield joint_method(problem, tol, seed, monitor, warm_start)
         return
     if backend == "native" and (is_native(problem) or is_proximal(problem)):
         if options:
             raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
-        method = NativeProximalMethod if is_proximal(problem) else NativeMethod
+        method = ProximalMethod if is_proximal(problem) else NativeMethod
         yield method(problem, tol, seed, monitor, warm_start)
     if problem.Y.shape[1] > 1:
         what = f"the loss {problem.loss.name!r}" if backend == "native" else f"backend={backend!r}"
@@ -196,7 +195,8 @@ def _methods(
 def generated_result(problem: TrainingProblem, found: Generated, tol: float, monitor: Monitor) -> Result:
     """The result of a generation, certified."""
     network = network_of(problem, found.solution, tol)
-    network = _narrowed(problem, network, tol)
+    if found.converged:
+        network = _narrowed(problem, network, tol)
     proof = certificate(problem, network, found.nu, found.norm)
     status = judge(proof, tol, monitor)
     if status is Status.FAILED and found.converged:

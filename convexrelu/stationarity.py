@@ -20,16 +20,17 @@ import numpy as np
 from convexrelu.arrays import Array, BoolArray, row_norms
 from convexrelu.network import Network
 from convexrelu.problem import TrainingProblem
+from convexrelu.subgradient import KINK, has_kinks, subgradient
 
 # Distances of a knot from a sample that count as none, relative to the norms of neuron and sample.
-TOLERANCES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
-# The one that residuals are judged by: knots of a network trained by gradient descent are rarely closer.
-KINK = 1e-3
+TOLERANCES = (0.0, 1e-6, 1e-5, 1e-4, KINK, 1e-2)
 # On a concave kink only if rounding cannot tell: gradient descent leaves such kinks, it never ends near one.
 EXACT = 1e-12
 # Subsets of concave kinks that are tried for one neuron.
 MOST_SUBSETS = 256
 STEPS = 400
+# The search for slopes ends when no neuron's residual falls below this share of what it was so many steps before.
+WINDOW, SLOW = 40, 0.99
 OPTIONAL = ("hidden_bias", "output_bias", "skip")
 TINY = 1e-300
 
@@ -97,24 +98,27 @@ def stationarity(problem: TrainingProblem, network: Network) -> Stationarity:
     each tolerance. The slopes are found by an accelerated projected gradient method; any slopes give an upper bound on
     the smallest residual.
     """
-    state = _State(problem, network)
-    decayed = _decayed(problem)
-    lam = problem.weight_decay
-    curve = tuple((tol, state.residual(lam, decayed, tol)) for tol in TOLERANCES)
+    decayed, lam = _decayed(problem), problem.weight_decay
+    state = _State.at(problem, network)
+    # The kinks of a loss are given the same tolerance as those of the neurons.
+    states = {tol: _State.at(problem, network, tol) if has_kinks(problem) else state for tol in TOLERANCES}
+    curve = tuple((tol, states[tol].residual(lam, decayed, tol)) for tol in TOLERANCES)
+    alive = network.alive(problem.X)
+    free = _State(problem, alive, subgradient(problem, alive, known_decay=False)) if has_kinks(problem) else None
     # A wider choice of slopes never raises the smallest residual; the method that finds it may miss a little.
     lowest = tuple((tol, min(r for _, r in curve[: i + 1])) for i, (tol, _) in enumerate(curve))
     return Stationarity(
-        gradient=state.gradient(lam, decayed),
+        gradient=states[0.0].gradient(lam, decayed),
         curve=lowest,
         directional=state.directional(lam, decayed),
         implied_weight_decay=state.implied_weight_decay(decayed),
-        explanation=_explain(_State(problem, network.alive(problem.X)), lam, decayed),
+        explanation=_explain(_State.at(problem, alive), free, lam, decayed),
     )
 
 
 def directional_residual(problem: TrainingProblem, network: Network) -> float:
     """`Stationarity.directional` alone."""
-    return _State(problem, network).directional(problem.weight_decay, _decayed(problem))
+    return _State.at(problem, network).directional(problem.weight_decay, _decayed(problem))
 
 
 def _decayed(problem: TrainingProblem) -> frozenset[str]:
@@ -126,11 +130,15 @@ def _kind(problem: TrainingProblem, name: str) -> str:
     return kind
 
 
-def _explain(state: _State, lam: float, stated: frozenset[str]) -> Explanation:
-    """Try every choice of decayed parameters, each with the weight decay that fits it."""
+def _explain(state: _State, free: _State | None, lam: float, stated: frozenset[str]) -> Explanation:
+    """Try every choice of decayed parameters, each with the weight decay that fits it.
+
+    `free` is the state whose subgradient does not rest on the stated weight decay, if the loss has kinks.
+    """
     present = [name for name in OPTIONAL if _kind(state.problem, name) != "none"]
     choices = itertools.chain.from_iterable(itertools.combinations(present, k) for k in range(len(present) + 1))
     best = Explanation(lam, (), math.inf, state.residual(lam, stated, KINK))
+    state = free or state
     for choice in choices:
         decayed = frozenset(choice)
         implied = max(state.implied_weight_decay(decayed), 0.0)
@@ -143,17 +151,21 @@ def _explain(state: _State, lam: float, stated: frozenset[str]) -> Explanation:
 class _State:
     """A network at a point, with everything that does not depend on the weight decay."""
 
-    def __init__(self, problem: TrainingProblem, network: Network) -> None:
-        self.problem, self.network = problem, network
+    def __init__(self, problem: TrainingProblem, network: Network, G: Array) -> None:
+        self.problem, self.network, self.G = problem, network, G
         biased = problem.bias != "none"
         ones = np.ones((len(problem.X), 1))
         self.Xt = np.hstack([problem.X, ones]) if biased else problem.X
         self.Wt = np.column_stack([network.hidden, network.hidden_bias]) if biased else network.hidden
         self.t = self.Wt @ self.Xt.T
         self.scale = row_norms(self.Wt)[:, None] * row_norms(self.Xt)
-        self.G = problem.loss.gradient(network(problem.X), problem.Y, problem.sample_weight)
         self.a = network.output @ self.G.T
         self.output_gradient = np.maximum(self.t, 0.0) @ self.G
+
+    @classmethod
+    def at(cls, problem: TrainingProblem, network: Network, tol: float = KINK) -> _State:
+        """With the subgradient for predictions within `tol` of a kink of the loss."""
+        return cls(problem, network, subgradient(problem, network, tol))
 
     # -- residuals ----------------------------------------------------------------------------------------------------
 
@@ -272,7 +284,8 @@ def _shortest(base: Array, terms: Array) -> Array:
     step = 1 / np.maximum(largest, TINY)[:, None]
     c = y = np.full(terms.shape[:2], 0.5)
     lowest, momentum = np.full(len(base), math.inf), np.ones(len(base))
-    for _ in range(STEPS):
+    before = lowest
+    for step_number in range(STEPS):
         gradient = (terms @ (base + _combined(y, terms))[:, :, None])[:, :, 0]
         after = np.clip(y - step * gradient, 0.0, 1.0)
         moved = after - c
@@ -283,6 +296,10 @@ def _shortest(base: Array, terms: Array) -> Array:
         lowest = np.minimum(lowest, row_norms(base + _combined(c, terms)))
         if np.abs(moved).max() < 1e-10:
             break
+        if step_number % WINDOW == WINDOW - 1:
+            if (lowest > SLOW * before).all():
+                break
+            before = lowest
     return lowest
 
 

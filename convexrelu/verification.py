@@ -11,11 +11,12 @@ import numpy as np
 
 from convexrelu.arrays import Array, frozen
 from convexrelu.certificate import Certificate
-from convexrelu.improvements import Improvement
+from convexrelu.improvements import DESCENDING, RESOLVING, Improvement
 from convexrelu.network import Network
 from convexrelu.problem import TrainingProblem
 from convexrelu.solve import solve
-from convexrelu.stationarity import KINK, Stationarity
+from convexrelu.stationarity import Stationarity
+from convexrelu.subgradient import KINK
 from convexrelu.validation import check_matrix
 
 
@@ -40,9 +41,15 @@ _ADVICE = {
     "will (`verification.improved`).",
     Verdict.NOT_CONVERGED: "Train longer, with a smaller step size at the end, or take `verification.improved`.",
     Verdict.DIFFERENT_OBJECTIVE: "Check weight decay, loss reduction, and which parameters are decayed; AdamW's decay "
-    "and decay per mini-batch are not the objective's.",
+    "and decay per mini-batch are not the objective's. Training that ended before the decay acted looks the same.",
     Verdict.UNPROVEN: "No network that is better by more than the tolerance was found, none was ruled out: allow more "
     "`time_limit`.",
+}
+
+
+FITS = {
+    RESOLVING: "the best network found with these activation patterns",
+    DESCENDING: "what gradient descent still finds from there",
 }
 
 
@@ -84,7 +91,7 @@ class Verification:
     parts : mapping of str to float
         The objective as a sum: the loss, and half the weight decay times the squares of each kind of weights.
     improvements : tuple of Improvement
-        Rebalancing, removing dead neurons, merging, re-solving, in this order, with what each gains.
+        Rebalancing, removing dead neurons, merging, re-solving, training on, in this order, with what each gains.
     stationarity : Stationarity
     missing : MissingNeuron or None
         The best neuron found that the network lacks.
@@ -204,11 +211,11 @@ class Verification:
         rows = []
         for step in self.improvements:
             change = {"nothing": "the same function everywhere", "off the data": "the same predictions on the data"}
-            told = change.get(step.changes, "the best network with these activation patterns")
+            told = change.get(step.changes, FITS.get(step.name, ""))
             left = f"{step.network.n_neurons} neurons left, objective {step.objective:.6g}"
             rows.append((f"{step.gain / size:.2e}", f"gained by {step.name} ({told}); {left}"))
-        if not any(step.changes == "the fit" for step in self.improvements):
-            rows.append(("-", "not re-solved over its own patterns: several tasks, or too many patterns for seconds"))
+        if not any(step.name == RESOLVING for step in self.improvements):
+            rows.append(("-", "not re-solved over its own patterns: too many for seconds, as the loss has kinks"))
         if self.missing is not None:
             told = "gained by one more neuron, the others as they are: its correlation with the residual is"
             pair = f"{self.missing.correlation:.4g}, the weight decay {self.problem.weight_decay:.4g}"

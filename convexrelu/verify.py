@@ -16,16 +16,19 @@ from scipy.optimize import minimize_scalar
 
 from convexrelu.arrays import Array
 from convexrelu.certificate import Certificate
-from convexrelu.certify import SHARE, certificate_of, largest_neurons, own_certificate
-from convexrelu.errors import InvalidInputError, UnsupportedError
+from convexrelu.certify import SHARE, largest_neurons, own_certificate
+from convexrelu.errors import InvalidInputError, TooManyPatternsError, UnsupportedError
 from convexrelu.improvements import Improvement, improvements
 from convexrelu.interop.imported import Imported
 from convexrelu.interop.reading import read_model
 from convexrelu.network import Network
+from convexrelu.own_patterns import resolved
+from convexrelu.patterns.enumeration import enumerate_arrangement
 from convexrelu.pricing.dual_norm import best_neuron
 from convexrelu.problem import TrainingProblem
 from convexrelu.solve import check_arguments, solve
 from convexrelu.stationarity import Stationarity, directional_residual, stationarity
+from convexrelu.subgradient import subgradient
 from convexrelu.verification import MissingNeuron, Verdict, Verification
 
 # A stationary network has a directional residual below this: gradient descent that has converged leaves 1e-6 to 1e-2.
@@ -36,6 +39,9 @@ LOCAL_SHARE = 0.1
 EXPLAINED, OF_STATED = 0.2, 0.1
 # Networks up to this width warm-start the solver; it carries every neuron along.
 WARM_WIDTH = 100
+# Up to this many patterns, and entries of them, directions are generated in all. Measured: 500 samples of one input,
+# 999 patterns, 0.2 s against 0.7 to 2.6 s for the solver.
+MOST_LISTED, MOST_BITS = 5_000, 2_000_000
 TIME_LIMIT = 10.0
 # Part of the time that the solver may end at; the rest is for what needs no solver.
 SOLVER_SHARE, LEAST_SHARE = 0.8, 0.2
@@ -105,18 +111,18 @@ def verify(
     left = None
     if time_limit is not None:
         left = max(SOLVER_SHARE * time_limit - (time.perf_counter() - began), LEAST_SHARE * time_limit)
-    result = solve(problem, tol=SHARE * tol, time_limit=left, warm_start=warm_start)
-    certificate = certificate_of(problem, network, result)
+    best, proof = _optimum(problem, reduced, warm_start, tol, left)
+    certificate = replace(proof, objective=objective)
     if state.directional <= STATIONARY:  # else its own residual proves nothing of use
         own = own_certificate(problem, network, tol, time_limit)
         certificate = min(certificate, own, key=lambda c: c.gap)
     missing = missing_neuron(problem, network)
-    candidates = [network, reduced, result.network]
+    candidates = [network, reduced, best]
     if missing is not None:
-        candidates.append(_joined(network, missing.hidden[None], np.array([missing.hidden_bias]), missing.output[None]))
+        candidates.append(_joined(network, missing.hidden, missing.hidden_bias, missing.output))
     improved = min(candidates, key=problem.objective)
     attained = max(objective - problem.objective(improved), 0.0) / max(abs(objective), certificate.negligible)
-    F, best = network(problem.X), improved(problem.X)
+    F, better = network(problem.X), improved(problem.X)
     return Verification(
         verdict=_verdict(problem, certificate, attained, local, state, tol),
         certificate=certificate,
@@ -125,7 +131,7 @@ def verify(
         improvements=local,
         stationarity=state,
         missing=missing,
-        prediction_distance=float(np.sqrt(np.mean((F - best) ** 2))),
+        prediction_distance=float(np.sqrt(np.mean((F - better) ** 2))),
         prediction_spread=float(np.std(problem.Y)),
         rounding=0.0 if imported is None else _rounding(imported, problem.X, F),
         network=network,
@@ -155,6 +161,24 @@ def _network(problem: TrainingProblem, model: Any) -> tuple[Network, Imported | 
     imported = None if isinstance(model, Network) else read_model(model)
     network = model if imported is None else Network.from_imported(imported)
     return replace(network, bias=problem.bias), imported
+
+
+def _optimum(
+    problem: TrainingProblem, reduced: Network, warm_start: Network | None, tol: float, seconds: float | None
+) -> tuple[Network, Certificate]:
+    """The best network found, with its certificate: over all patterns where these are few, else the solver's."""
+    if problem.loss.is_smooth and problem.Y.shape[1] == 1:
+        try:
+            listed = enumerate_arrangement(problem.arrangement, MOST_LISTED).active
+        except TooManyPatternsError:
+            listed = None
+        if listed is not None and listed.size <= MOST_BITS:
+            found = resolved(problem, reduced, 0.1 * SHARE * tol, listed)
+            own = own_certificate(problem, found, SHARE * tol, seconds)
+            if own.gap <= SHARE * tol:
+                return found, own
+    result = solve(problem, tol=SHARE * tol, time_limit=seconds, warm_start=warm_start)
+    return result.network, result.certificate
 
 
 def _finite_objective(problem: TrainingProblem, network: Network) -> float:
@@ -187,46 +211,43 @@ def objective_parts(problem: TrainingProblem, network: Network) -> dict[str, flo
 
 
 def missing_neuron(problem: TrainingProblem, network: Network) -> MissingNeuron | None:
-    """The neuron that a search finds to correlate best with the residual, if it lowers the objective; one task only.
+    """The neuron that a search finds to correlate best with the residual, if it lowers the objective.
 
     For the squared loss the gain is (tau - lam)^2 / (2 |phi|^2) with tau its correlation and phi its activations
     (theory B.7).
     """
-    if problem.Y.shape[1] > 1:
-        return None
-    gradient = problem.loss.gradient(network(problem.X), problem.Y, problem.sample_weight)
-    nu = problem.feasible_direction(-gradient)
+    nu = problem.feasible_direction(-subgradient(problem, network))
     arrangement = problem.arrangement
     correlation, unit = best_neuron(arrangement, nu, largest_neurons(problem, network))
     if correlation <= problem.weight_decay:
         return None
     W, b = arrangement.to_weights(unit[None])
-    sign = np.sign(float(nu[:, 0] @ np.maximum(arrangement.Z @ unit, 0.0)))
-    base = problem.objective(network)
+    pull = np.maximum(arrangement.Z @ unit, 0.0) @ nu
+    direction = pull / np.linalg.norm(pull)
+    base, F = problem.objective(network), network(problem.X)
+    fit = np.outer(np.maximum(arrangement.Z @ unit, 0.0), direction)
+    rest = base - problem.loss.value(F, problem.Y, problem.sample_weight)
 
-    def grown(length: float) -> Network:
-        root = np.sqrt(length)
-        return _joined(network, W * root, b * root, np.array([[sign * root]]))
+    def grown(length: float) -> float:
+        loss = problem.loss.value(F + length * fit, problem.Y, problem.sample_weight)
+        return loss + rest + problem.weight_decay * length
 
-    length, objective = _best_length(lambda s: problem.objective(grown(s)), base)
-    if not objective < base:
-        return None
-    root = float(np.sqrt(length))
-    return MissingNeuron(
-        W[0] * root, float(b[0]) * root, np.array([sign * root]), correlation, objective, base - objective
-    )
+    root = np.sqrt(_best_length(grown, base))
+    neuron = W[0] * root, float(b[0] * root), root * direction
+    objective = problem.objective(_joined(network, *neuron))
+    return MissingNeuron(*neuron, correlation, objective, base - objective) if objective < base else None
 
 
-def _joined(network: Network, W: Array, b: Array, v: Array) -> Network:
+def _joined(network: Network, w: Array, b: float, v: Array) -> Network:
     return replace(
         network,
-        hidden=np.vstack([network.hidden, W]),
-        hidden_bias=np.concatenate([network.hidden_bias, b]),
+        hidden=np.vstack([network.hidden, w]),
+        hidden_bias=np.append(network.hidden_bias, b),
         output=np.vstack([network.output, v]),
     )
 
 
-def _best_length(objective: Callable[[float], float], base: float) -> tuple[float, float]:
+def _best_length(objective: Callable[[float], float], base: float) -> float:
     """Minimise a convex function of a length >= 0 that descends at zero: bracket by doubling, then search."""
     upper = 1.0
     while objective(upper) > base and upper > 1e-12:
@@ -234,7 +255,7 @@ def _best_length(objective: Callable[[float], float], base: float) -> tuple[floa
     while objective(2 * upper) < objective(upper) and upper < 1e12:
         upper *= 2.0
     found = minimize_scalar(objective, bounds=(0.0, 2 * upper), method="bounded", options={"xatol": 1e-10 * upper})
-    return float(found.x), float(found.fun)
+    return float(found.x)
 
 
 def _verdict(
@@ -254,7 +275,7 @@ def _verdict(
     gained = sum(step.gain for step in local) / max(abs(certificate.objective), certificate.negligible)
     if state.directional <= STATIONARY and gained <= max(tol, LOCAL_SHARE * attained):
         return Verdict.STATIONARY
-    # A network that is nearly as good as a stationary one, where its repairs end, is next to it.
+    # A network that is nearly as good as a stationary one, where its repairs and further training end, is next to it.
     near = gained <= LOCAL_SHARE * attained and directional_residual(problem, local[-1].network) <= STATIONARY
     return Verdict.STATIONARY if near else Verdict.NOT_CONVERGED
 

@@ -857,7 +857,7 @@ def test_ecos_is_solved_only_within_the_tolerance_asked():
 def test_interruption_is_passed_on():
     program = unbounded_linear().program
     with pytest.raises(KeyboardInterrupt):
-        scs_module._solution({"info": {"status_val": -5}})
+        scs_module._solution({"info": {"status_val": -5}}, np.arange(0))
     with pytest.raises(KeyboardInterrupt):
         ecos_module._solution(program, {"info": {"exitFlag": -4}}, 1e-9)
     with pytest.raises(KeyboardInterrupt):

@@ -194,6 +194,31 @@ def test_verify_knows_the_convention_of_torch(data, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("Globally optimal.")
 
 
+@pytest.mark.parametrize("loss", ["squared", "softmax", "huber:0.5", "hinge"])
+def test_verify_takes_several_targets_classes_and_any_loss(loss, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((15, 2))
+    Y = {
+        "squared": np.column_stack([np.abs(X[:, 0]), X[:, 1] ** 2]),
+        "softmax": np.arange(15.0)[:, None] % 3,
+        "huber:0.5": np.abs(X[:, :1]),
+        "hinge": np.sign(X[:, :1] * X[:, 1:]),
+    }[loss]
+    names, path, net = ["u", "v"][: Y.shape[1]], str(tmp_path / "data.csv"), str(tmp_path / "net.npz")
+    np.savetxt(path, np.hstack([X, Y]), delimiter=",", header=",".join(["a", "b", *names]), comments="")
+    kind = cr.losses.HuberLoss(0.5) if loss == "huber:0.5" else loss
+    problem = cr.TrainingProblem.from_torch(X, Y, 0.05, loss=kind, reduction="mean")
+    cr.solve(problem, tol=1e-4).network.save(net)
+    targets = [part for name in names for part in ("--target", name)]
+    arguments = [net, path, *targets, "--weight-decay", "0.05", "--reduction", "mean", "--loss", loss]
+    assert main(["verify", *arguments]) == 0
+    assert capsys.readouterr().out.startswith("Globally optimal.")
+
+
+def test_some_features_must_be_left(data, capsys):
+    assert "leave some features" in fails(capsys, "fit", data, "--target", "0", "--target", "1", "--target", "2")
+
+
 def test_verify_says_what_it_needs(data, tmp_path, capsys):
     path = tmp_path / "net.npz"
     cr.Network(hidden=[[1.0, 0.0]], hidden_bias=[0.0], output=[[1.0]]).save(path)

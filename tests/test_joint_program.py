@@ -10,7 +10,7 @@ from strategies import LEGAL_MODES, data, examples, vectors
 import convexrelu as cr
 from convexrelu.backends import get_backend
 from convexrelu.backends.conic import ProgramKind
-from convexrelu.errors import UnsupportedError
+from convexrelu.errors import InvalidInputError, UnsupportedError
 from convexrelu.joint_program import JointProgram
 from convexrelu.patterns.enumeration import enumerate_arrangement
 from convexrelu.recovery import program_value
@@ -137,3 +137,48 @@ def test_what_is_not_exact_is_refused():
         cr.solve(problem, patterns=5)
     with pytest.raises(UnsupportedError, match=r"backend='ecos'.*SDP.*clarabel, scs"):
         cr.solve(problem, patterns="enumerate", backend="ecos")
+
+
+def check_softmax(seed):
+    """One small instance: generation against the oracle over all patterns, gap, and gradient descent."""
+    rng = np.random.default_rng(seed)
+    n, d, C = rng.integers(2, 6), rng.integers(1, 3), rng.integers(2, 4)
+    X = rng.integers(-2, 3, (n, d)).astype(float) if seed % 2 else rng.standard_normal((n, d))
+    Y, decay = np.eye(C)[rng.integers(0, C, n)], 10 ** rng.uniform(-1.5, 0.5)
+    weight = rng.integers(1, 4, n) / 2 if seed % 3 == 0 else np.ones(n)
+    biases = [("penalized", "none"), ("none", "none"), ("free", "free")][seed % 3 if d == 1 or seed % 2 else 0]
+    options = dict(zip(("bias", "output_bias"), biases, strict=True))
+    try:
+        problem = cr.TrainingProblem(X, Y, decay, "softmax", sample_weight=weight, **options)
+    except InvalidInputError as error:
+        assert "penalise" in str(error)
+        return
+    if np.linalg.matrix_rank(oracles.hidden_data(X, biases[0])) == X.shape[1] + (biases[0] != "none") >= 2:
+        value = oracles.joint_loss_value(X, Y, decay, loss="softmax", sample_weight=weight, **options)
+    else:
+        value = check(problem).objective
+    result = cr.solve(problem, tol=TOL)
+    assert result.status is cr.Status.OPTIMAL, seed
+    assert abs(result.objective - value) <= TOL * value + 1e-8, seed
+    descent = oracles.softmax_descent(X, Y, decay, sample_weight=weight, **options)
+    assert descent >= result.certificate.lower_bound * (1 - 1e-12), seed
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_softmax_agrees_with_the_oracle(seed):
+    check_softmax(seed)
+
+
+@pytest.mark.slow
+def test_softmax_agrees_with_the_oracle_200_times():
+    for seed in range(200):
+        check_softmax(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("T", [1, 2, 5, 12])
+@pytest.mark.parametrize("d", [2, 3])
+def test_generation_is_the_exact_program(d, T):
+    X, Y = random_data(6 if d == 2 else 5, d, T)
+    for problem in (cr.TrainingProblem(X, Y, 0.2), cr.TrainingProblem.interpolation(X, Y)):
+        check(problem, cr.solve(problem, tol=TOL).objective, rel=TOL)

@@ -454,3 +454,30 @@ def test_samples_are_reproducible(pentagon):
     one, same, other = (pentagon.sample(3, random_state=seed) for seed in (0, 0, 1))
     assert all(np.array_equal(a.hidden, b.hidden) for a, b in zip(one, same, strict=True))
     assert not np.array_equal(one[0].output, other[0].output)
+
+
+@examples(25)
+@given(st.data())
+def test_the_center_is_canonical(drawn):
+    # Not the seed, nor the order of the samples, nor a sample in two halves changes it, on the data or off it.
+    X = drawn.draw(data(max_n=7))
+    y = drawn.draw(vectors(len(X)))
+    order = np.array(drawn.draw(st.permutations(range(len(X)))))
+    weight = np.ones(len(X) + 1)
+    weight[[0, -1]] = 0.5
+    bias = drawn.draw(st.sampled_from(["none", "penalized"]))
+    same = [
+        cr.TrainingProblem(X, y, 0.3, bias=bias),
+        cr.TrainingProblem(X[order], y[order], 0.3, bias=bias),
+        cr.TrainingProblem(np.vstack([X, X[:1]]), np.append(y, y[0]), 0.3, bias=bias, sample_weight=weight),
+    ]
+    points = np.vstack([X, np.random.default_rng(0).standard_normal((20, X.shape[1]))])
+    centers = [cr.solve(problem, random_state=i).optimal_set().center() for i, problem in enumerate(same)]
+    for network in centers[1:]:
+        assert network(points) == pytest.approx(centers[0](points), abs=1e-6)
+
+
+def test_the_center_of_a_pentagon_is_symmetric(pentagon):
+    # Five directions with a kink on a sample, five between two samples: the centre weighs each kind alike.
+    sizes = np.sort(np.linalg.norm(pentagon.center().hidden, axis=1))
+    assert np.ptp(sizes[:5]) + np.ptp(sizes[5:]) < 1e-8

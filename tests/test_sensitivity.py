@@ -11,18 +11,23 @@ STEP = 1e-5
 ERROR = 1e-6  # of central differences with that step, for data of size one
 
 
-def random_problem(seed):
+def random_problem(seed, loss="squared"):
     rng = np.random.default_rng(seed)
     bias, skip = ("none", "penalized", "free")[seed % 3], ("none", "free", "penalized")[seed // 3 % 3]
     X, y, weight = rng.standard_normal((7, 2)), rng.standard_normal(7), rng.uniform(0.5, 2, 7)
-    return cr.TrainingProblem(X, y, 0.1, bias=bias, skip=skip, sample_weight=weight)
+    if loss in ("logistic", "squared_hinge"):
+        # A free skip separates so few samples.
+        y, skip = np.sign(y), "none" if skip == "free" else skip
+    return cr.TrainingProblem(X, y, 0.1, loss, bias=bias, skip=skip, sample_weight=weight)
 
 
 def solved(problem, *, decay=0.0, target=0.0, weight=0.0):
     """Fit and optimal value after a change of the weight decay, of target 2 and of sample weight 2."""
     third = np.eye(len(problem.X))[2]
     Y, w = problem.Y + target * third[:, None], problem.sample_weight + weight * third
-    moved = cr.TrainingProblem(problem.X, Y, problem.weight_decay + decay, sample_weight=w, **kinds_of(problem))
+    moved = cr.TrainingProblem(
+        problem.X, Y, problem.weight_decay + decay, problem.loss, sample_weight=w, **kinds_of(problem)
+    )
     optimal = cr.solve(moved, patterns="enumerate").optimal_set()
     return optimal.fit, optimal.objective
 
@@ -45,6 +50,53 @@ def test_derivatives_are_those_of_finite_differences(seed):
         expected = difference(problem, name)
         np.testing.assert_allclose(fit, expected[0], atol=ERROR)
         assert objective == pytest.approx(expected[1], abs=ERROR)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "huber", "squared_hinge"])
+@pytest.mark.parametrize("seed", [0, 1, 4])
+def test_derivatives_of_other_losses_are_those_of_finite_differences(loss, seed):
+    problem = random_problem(seed, loss)
+    s = cr.sensitivity(cr.solve(problem, patterns="enumerate"))
+    names = [
+        ("decay", s.fit_by_weight_decay, s.objective_by_weight_decay),
+        ("weight", s.fit_by_sample_weight[:, 2], s.objective_by_sample_weight[2]),
+    ]
+    if loss == "huber":  # labels cannot be moved a little
+        names.append(("target", s.fit_by_targets[:, 2], s.objective_by_targets[2]))
+    for name, fit, objective in names:
+        expected = difference(problem, name)
+        np.testing.assert_allclose(fit, expected[0], atol=ERROR)
+        assert objective == pytest.approx(expected[1], abs=ERROR)
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic", "huber", "squared_hinge"])
+def test_leaving_out_a_sample_is_predicted_to_first_order(loss):
+    # With little sample weight leaving out is a small change: the error is the square of it.
+    problem = random_problem(1, loss)
+    weight = problem.sample_weight.copy()
+    weight[4] = 1e-3
+    small = cr.TrainingProblem(problem.X, problem.Y, 0.1, problem.loss, sample_weight=weight, **kinds_of(problem))
+    s = cr.sensitivity(cr.solve(small, patterns="enumerate"))
+    weight[4] = 0.0
+    left = cr.TrainingProblem(problem.X, problem.Y, 0.1, problem.loss, sample_weight=weight, **kinds_of(problem))
+    truth = cr.solve(left, patterns="enumerate").optimal_set().minimal_network()(problem.X[4:5])[0, 0]
+    fit = cr.solve(small, patterns="enumerate").optimal_set().fit[4]
+    assert abs(s.leave_one_out[4] - truth) <= 0.02 * abs(fit - truth) + 1e-7
+
+
+def test_what_is_not_differentiable_is_said():
+    X, y = [[0.0], [1.0], [3.0]], [0.0, 1.0, 0.5]
+    with pytest.raises(UnsupportedError, match=r"'absolute'.*'huber'"):
+        cr.sensitivity(cr.solve(cr.TrainingProblem(X, y, 0.1, loss="absolute")))
+    with pytest.raises(UnsupportedError, match="2 tasks"):
+        cr.sensitivity(cr.solve(cr.TrainingProblem(X, np.column_stack([y, y]), 0.1)))
+
+
+def test_a_prediction_at_a_joint_of_the_loss_is_a_failure():
+    # The optimum predicts 0.75: the first sample pays 0.25 for it, the second, at the end of its parabola, 1.
+    problem = cr.TrainingProblem([[1.0], [1.0]], [1.0, 1.75], 1.25, "huber", bias="none")
+    s = cr.sensitivity(cr.solve(problem, patterns="enumerate"))
+    assert any("straight line" in failure for failure in s.failures)
 
 
 def test_generic_problems_meet_the_conditions():

@@ -8,7 +8,8 @@ from scipy.optimize import lsq_linear
 from strategies import LEGAL_MODES, examples, kinds_of, networks, problems
 
 import convexrelu as cr
-from convexrelu.stationarity import KINK, TOLERANCES, stationarity
+from convexrelu.stationarity import TOLERANCES, stationarity
+from convexrelu.subgradient import KINK
 
 PARTS = ("hidden", "hidden_bias", "output", "skip", "output_bias")
 

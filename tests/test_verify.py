@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPRegressor
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from strategies import examples, kinds_of, networks, problems
 
 import convexrelu as cr
 from convexrelu.errors import InvalidInputError, UnsupportedError
-from convexrelu.verify import missing_neuron, objective_parts
+from convexrelu.verify import STATIONARY, missing_neuron, objective_parts
 
 TOL = 1e-3
 x = np.linspace(-1, 2, 21)
@@ -86,7 +86,8 @@ def test_an_optimum_over_its_own_patterns_that_slides_into_another_cell_is_not_s
     only = cr.Patterns.from_active(X, np.array([[True, False, False]]), bias="none")
     v = cr.verify(problem, cr.solve(problem, patterns=only, tol=1e-9).network)
     # Nothing to gain in its cell, but its knot sits on a sample that pulls it across.
-    assert sum(step.gain for step in v.improvements) < 1e-6
+    *repairs, further = v.improvements
+    assert sum(step.gain for step in repairs) < 1e-6 < further.gain
     assert v.stationarity.directional > 0.1
     assert v.verdict is cr.Verdict.NOT_CONVERGED
 
@@ -161,12 +162,22 @@ def test_parts_leave_out_what_is_free():
     assert parts["weight decay of the output weights"] == pytest.approx(0.05 * 9)
 
 
-def test_nothing_is_missing_at_the_optimum_and_several_tasks_are_not_searched():
+def test_nothing_is_missing_at_the_optimum():
     problem = sine()
     found = missing_neuron(problem, cr.solve(problem, tol=1e-8).network)
     assert found is None or found.gain < 1e-8
-    tasks = cr.TrainingProblem(x[:, None], np.column_stack([x, -x]), 0.1)
-    assert missing_neuron(tasks, cr.Network([[1.0]], [0.0], [[1.0, 1.0]])) is None
+
+
+def test_a_neuron_that_several_tasks_lack():
+    X = np.array([[1.0], [-1.0]])
+    problem = cr.TrainingProblem(X, [[1.0, 1.0], [3.0, -4.0]], 0.5, bias="none")
+    blind = cr.Network([[1.0]], None, [[0.5, 0.5]], bias="none")
+    found = missing_neuron(problem, blind)
+    # On the left the residual is (3, -4) of norm 5: (5 - 0.5)^2 / 2 is gained by a neuron of that direction.
+    assert found.correlation == pytest.approx(5.0)
+    assert found.gain == pytest.approx(4.5**2 / 2)
+    assert found.output / np.linalg.norm(found.output) == pytest.approx([0.6, -0.8])
+    assert found.hidden[0] < 0
 
 
 @examples(25)
@@ -185,6 +196,52 @@ def test_the_missing_neuron_keeps_its_word(problem, data):
         )
         assert problem.objective(grown) == pytest.approx(found.objective, rel=1e-12)
         assert found.gain > 0 and found.correlation > problem.weight_decay
+
+
+# -- losses and tasks -------------------------------------------------------------------------------------------------
+
+PLANE = np.random.default_rng(1).standard_normal((20, 2))
+LABELS = np.where(PLANE[:, 0] * PLANE[:, 1] > 0, 1.0, -1.0)
+CURVE = np.column_stack([np.abs(PLANE[:, 0]), np.sin(2 * PLANE[:, 1])])
+KINDS = {
+    "absolute": CURVE[:, 0],
+    "quantile": CURVE[:, 0],
+    "huber": 3 * CURVE[:, 0],
+    "logistic": LABELS,
+    "hinge": LABELS,
+    "squared_hinge": LABELS,
+    "softmax": np.digitize(PLANE[:, 0], [-0.5, 0.5]),
+    "squared": CURVE,
+}
+
+
+@pytest.mark.parametrize("loss", KINDS)
+def test_every_loss_and_several_tasks(loss):
+    problem = cr.TrainingProblem(PLANE, KINDS[loss], 1.0, loss=loss, output_bias="penalized")
+    problem = problem.with_weight_decay(0.1 * problem.max_weight_decay())
+    optimum = cr.solve(problem, tol=1e-5)
+    v = cr.verify(problem, optimum.network, time_limit=None)
+    assert v.verdict is cr.Verdict.OPTIMAL
+    # Knots sit on samples, and predictions on the kinks of the loss: the plain gradient does not see an optimum.
+    assert v.stationarity.directional < STATIONARY
+    assert v.stationarity.implied_weight_decay == pytest.approx(problem.weight_decay, rel=0.05)
+    assert sum(v.parts.values()) == pytest.approx(v.objective)
+    worse = cr.verify(problem, problem.linear_network(), time_limit=None)
+    assert worse.certificate.lower_bound <= optimum.objective <= problem.objective(worse.improved) * (1 + 1e-12)
+    assert worse.gap <= 2 * (worse.objective - optimum.certificate.lower_bound) / worse.objective
+    assert worse.missing.gain > 0 and worse.missing.output.shape == (problem.Y.shape[1],)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_objective_of_scikit_learns_classifier(classes):
+    y = np.digitize(PLANE[:, 0], [-0.5, 0.5]) if classes == 3 else (LABELS > 0).astype(int)
+    mlp = MLPClassifier(hidden_layer_sizes=8, alpha=0.5, solver="lbfgs", random_state=0, max_iter=3000).fit(PLANE, y)
+    problem = cr.TrainingProblem.from_sklearn(PLANE, y, 0.5, loss="softmax" if classes == 3 else "logistic")
+    v = cr.verify(problem, mlp, time_limit=None)
+    # scikit-learn's own loss is this objective over n.
+    assert mlp.loss_ * len(PLANE) == pytest.approx(v.objective, rel=1e-6)
+    assert v.certificate.lower_bound <= v.objective and v.gap < 2 * v.attained_gap + TOL
+    assert v.stationarity.implied_weight_decay == pytest.approx(0.5, rel=0.05)
 
 
 # -- models of others -------------------------------------------------------------------------------------------------

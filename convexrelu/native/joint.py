@@ -112,11 +112,10 @@ class JointIterate:
         size = row_norms(it.U)
         unit = it.U / size[:, None]
         order = np.argsort(-size, kind="stable")
-        near = row_norms((unit[:, None, :] - unit[None, :, :]).reshape(-1, unit.shape[1])).reshape(len(unit), -1)
         leader = np.full(len(unit), -1)
         for j in order:
             if leader[j] < 0:
-                leader[(near[j] <= apart) & (leader < 0)] = j
+                leader[(row_norms(unit - unit[j]) <= apart) & (leader < 0)] = j
         V = np.zeros_like(it.V)
         np.add.at(V, leader, it.V * (size / size[leader])[:, None])
         return replace(it, V=V).take(leader == np.arange(len(unit))).balanced(problem)

@@ -1,7 +1,8 @@
 """Generation of neurons for several tasks: slide, price, add, until the search finds no violating neuron.
 
 Letters as in `convexrelu.native.joint`. A round is that of one task (`convexrelu.backends.native`): search for neurons
-with |N^T relu(Z u)| > lam, add those whose violation is at least a tenth of the largest, minimise, merge.
+with |N^T relu(Z u)| > lam, add those whose violation is at least a tenth of the largest, minimise, merge. Where the
+rank is high a network is first grown by cheap steps (`convexrelu.native.joint_growth`), and slides by such.
 
 The work proves nothing: `JointGenerated.correlation` is a lower bound on the dual norm.
 """
@@ -16,8 +17,10 @@ import numpy as np
 from convexrelu.arrays import Array, row_norms
 from convexrelu.native.group_lasso import solve_group_lasso
 from convexrelu.native.joint import JointEvaluation, JointIterate, JointProblem, evaluate
+from convexrelu.native.joint_growth import grow, joined
 from convexrelu.native.joint_minimise import minimise
-from convexrelu.pricing.task_search import JointSearchResult, find_joint_neurons
+from convexrelu.native.joint_slide import slide
+from convexrelu.pricing.task_search import JointSearchResult, ascend_joint_neurons, find_joint_neurons
 
 # Directions of neurons nearer than this, as unit vectors, are one.
 _SAME = 1e-7
@@ -25,6 +28,12 @@ _SAME = 1e-7
 _PATIENCE, _PROGRESS = 10, 1e-13
 # Entries of the derivative of the predictions beyond which neurons do not slide, but are only exchanged.
 _LARGEST_JACOBIAN = 20_000_000
+# Output weights beyond which they are not optimised on their own: that takes a matrix of this order.
+_LARGEST_LASSO = 2_000
+# Entries of Z times its rank beyond which a step of the search is so dear that cheaper ones go first.
+_DEAR = 1_000_000
+# Where neurons slide by L-BFGS: relative decrease of a step, in units of the tolerance, at which that ends.
+_SHORT = 1e-3
 # Every round starts with at most this stiffness: the neurons added have yet to find their kinks.
 _WARM_STIFFNESS = 20.0
 
@@ -80,6 +89,7 @@ def generate(
     loop = _Loop(problem, rng, tol, max_steps, should_stop)
     try:
         loop.start(warm_start or JointIterate.empty(problem), extra)
+        loop.grow(callback)
         while not loop.finished and loop.stalled < _PATIENCE and loop.rounds < max_rounds and not should_stop():
             loop.round()
             callback(loop.state.objective, len(loop.state.iterate.U))
@@ -115,12 +125,24 @@ class _Loop:
         elif len(iterate.U):
             self._minimise(iterate, 0.1)
 
+    def grow(self, callback: Callable[[float, int], object]) -> None:
+        """Go as far as cheap steps lead, where others are dear."""
+        if self.is_dear:
+            stop = self.should_stop
+            grown = grow(self.problem, self.state, rng=self.rng, tol=self.tol, should_stop=stop, callback=callback)
+            self._accept(grown)
+
+    @property
+    def is_dear(self) -> bool:
+        """Whether the data are so many and of so high rank that Newton's steps come last."""
+        return bool(self.problem.Z.size * self.problem.Z.shape[1] > _DEAR)
+
     def round(self) -> None:
         """Search, add and minimise; a round that finds nothing repeats the search from many more starts."""
         k = self.problem.Z.shape[1]
-        found = self._search(50 + 20 * k)
+        found = self._search(50 + 20 * k if not self.is_dear else k)
         if self.gap <= self.tol:
-            found = self._search(100 + 100 * k)
+            found = self._search(100 + 100 * k if not self.is_dear else 4 * k)
             self.finished = self.gap <= self.tol
         before = self.state.objective
         if not self.finished:
@@ -132,7 +154,7 @@ class _Loop:
 
     def _search(self, n_random: int) -> JointSearchResult:
         problem = self.problem
-        starts = np.vstack([self.state.iterate.U, self.extra])
+        starts = np.vstack([self._known_starts(), self.extra])
         self.starts += n_random + len(starts)
         found = find_joint_neurons(
             problem.Z,
@@ -142,10 +164,28 @@ class _Loop:
             starts=starts,
             rng=self.rng,
             n_random=n_random,
+            should_stop=self.should_stop,
         )
         self.extra = np.zeros((0, problem.Z.shape[1]))
         self.correlation, self.gap = found.best, self._gap(found.best)
         return found
+
+    def _known_starts(self) -> Array:
+        """The neurons of the network; where a start is dear, few that a cheap ascent from them finds best."""
+        if not self.is_dear:
+            return self.state.iterate.U
+        k = self.problem.Z.shape[1]
+        return ascend_joint_neurons(
+            self.problem.Z,
+            self.state.N,
+            self.problem.n_penalized,
+            threshold=0.0,
+            starts=self.state.iterate.U,
+            rng=self.rng,
+            n_random=4 * k,
+            most=k,
+            should_stop=self.should_stop,
+        )[0]
 
     def _gap(self, correlation: float) -> float:
         """The relative gap if `correlation` is the dual norm."""
@@ -159,6 +199,8 @@ class _Loop:
 
     def _with(self, found: JointSearchResult) -> JointIterate:
         """Join the neurons worth adding; the output weights of all are optimal for them (theory C.3)."""
+        if (len(self.state.iterate.U) + len(found.values)) * self.problem.n_tasks > _LARGEST_LASSO:
+            return joined(self.problem, self.state, found.neurons)
         problem, it, lam = self.problem, self.state.iterate, self.problem.weight_decay
         rows = found.values > lam * (1 + max(0.1 * self.tol, 0.1 * (found.best / lam - 1)))
         rows &= ~self._known(found)
@@ -183,6 +225,9 @@ class _Loop:
     def _minimise(self, iterate: JointIterate, tol: float) -> None:
         """Let the neurons slide, as far as that lowers the objective."""
         self._accept(evaluate(self.problem, iterate))
+        if self.is_dear:
+            iterate = slide(self.problem, iterate, rate=_SHORT * self.tol, should_stop=self.should_stop)
+            self._accept_if_better(iterate)
         m, (n, k), T = len(iterate.U), self.problem.Z.shape, self.problem.n_tasks
         if n * T * m * (k + T) > _LARGEST_JACOBIAN:
             return
@@ -195,7 +240,10 @@ class _Loop:
             should_stop=self.should_stop,
         )
         self.kappa = done.kappa
-        slid = evaluate(self.problem, done.state.iterate.merged(self.problem, _SAME))
+        self._accept_if_better(done.state.iterate)
+
+    def _accept_if_better(self, iterate: JointIterate) -> None:
+        slid = evaluate(self.problem, iterate.merged(self.problem, _SAME))
         lower = slid.objective < self.state.objective * (1 - _PROGRESS)
         if lower or (slid.objective <= self.state.objective * (1 + _PROGRESS) and slid.residual < self.state.residual):
             self._accept(slid)

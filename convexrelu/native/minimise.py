@@ -23,6 +23,8 @@ _FLOOR = 0.01
 _GROWTH = 1.4
 _MAX_STIFFNESS = 1e3
 _SHORTEST_STEP = 1e-6
+# Objectives this near, relative, count as equal: what is stationary is preferred to what is lower by rounding.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,16 @@ def minimise(
     A fixed point is a directionally stationary network: each neuron is optimal in every cell whose closure contains it.
     A step costs O(n^2 m k) or, when m k <= n, O(n (m k)^2).
     """
-    state = evaluate(problem, iterate)
+    state = best = evaluate(problem, iterate)
     steps = 0
     while steps < max_steps and state.residual > tol and len(state.iterate.neurons) and not should_stop():
         iterate, length = _step(problem, state, kappa)
         state = evaluate(problem, iterate)
         kappa = min(kappa * _GROWTH, _MAX_STIFFNESS) if length == 1 else max(kappa * (0.7 if length < 0.25 else 1), 0.5)
         steps += 1
-    return Minimised(state, kappa, steps)
+        best = state if state.objective < best.objective else best
+    settled = state.objective <= best.objective * (1 + _ROUNDING)
+    return Minimised(state if settled else best, kappa, steps)
 
 
 def _step(problem: ReducedProblem, state: Evaluation, kappa: float) -> tuple[Iterate, float]:

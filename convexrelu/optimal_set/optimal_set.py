@@ -25,7 +25,6 @@ import numpy as np
 
 from convexrelu.arrays import Array, frozen, row_norms
 from convexrelu.errors import InvalidInputError, UnsupportedError
-from convexrelu.losses import ExactFit, SquaredLoss
 from convexrelu.network import Network
 from convexrelu.optimal_set.connectivity import Connection, path_between
 from convexrelu.optimal_set.directions import Census, Directions
@@ -136,10 +135,10 @@ class OptimalSet:
         Raises
         ------
         UnsupportedError
-            For several tasks, or a loss other than the squared one and interpolation.
+            For several tasks, or a loss with kinks.
         """
-        if self.problem.Y.shape[1] > 1 or not isinstance(self.problem.loss, SquaredLoss | ExactFit):
-            raise UnsupportedError(f"there is no such state of {self.problem}: it takes one task and the squared loss.")
+        if self.problem.Y.shape[1] > 1 or not (self.problem.loss.is_smooth or self.problem.is_interpolation):
+            raise UnsupportedError(f"there is no such state of {self.problem}: it takes one task and a smooth loss.")
         return _at_vertex(self.optimum, self.directions, self.polytope)
 
     @property
@@ -242,7 +241,12 @@ class OptimalSet:
         )
 
     def center(self) -> Network:
-        """A network in the relative interior: every direction that some optimal network uses has a neuron."""
+        """The canonical network: of all optimal ones that with the largest product of its neurons' weights.
+
+        It is the analytic centre of the set: every direction that some optimal network uses has a neuron, and neither
+        the seed, the order of the samples nor splitting one into two of half the weight changes it. With a free bias
+        that is not determined, or a skip connection, the rule determines the weights of the directions, not those.
+        """
         return self.network(self.polytope.center)
 
     def vertices(self) -> Iterator[Network]:
@@ -442,8 +446,8 @@ def _polytope(optimum: Optimum, directions: Directions, fits: Fits) -> Polytope:
 def _at_vertex(optimum: Optimum, directions: Directions, polytope: Polytope) -> Stationary:
     """The network of a vertex of the polytope: no direction twice, none dependent."""
     alpha = polytope.pruned(polytope.center)
-    used = alpha > 0
-    neurons = alpha[used, None] * directions.neurons[used]
+    used = alpha[: len(directions)] > 0
+    neurons = alpha[: len(directions)][used, None] * directions.neurons[used]
     free = np.asarray(np.linalg.lstsq(polytope.Q, polytope.g - polytope.A @ alpha, rcond=None)[0], dtype=float)
     linear = np.concatenate([free, optimum.penalized[:, 0]])
     return Stationary.of(optimum.problem, neurons, directions.signs[used], linear, optimum.nu[:, 0], ACTIVE).polished()

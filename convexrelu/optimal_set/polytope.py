@@ -29,6 +29,8 @@ ZERO = 1e-9
 POSITIVE = 1e-8
 # Sets of tight inequalities tried at a degenerate vertex.
 MOST_SETS = 200_000
+# Newton steps to the analytic centre, and the decrement at which it is reached.
+CENTERING_STEPS, CENTERED = 100, 1e-11
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,13 +128,30 @@ class Polytope:
 
     @cached_property
     def center(self) -> Array:
-        """A point (m,) in the relative interior: the mean of the corners that minimise or maximise a weight."""
+        """The analytic centre (m,): of all points the one with the largest product of the weights that can be positive.
+
+        It is unique, and depends on the set alone, not on the order of its directions or how it was found.
+        """
         if self.total == 0:
             return np.zeros(self.size)
         if self._is_point:
             B, b = self.equations
             return np.asarray(np.maximum(np.linalg.lstsq(B, b, rcond=None)[0], 0.0) * self.scale)
-        return self.corrected(self._corners.mean(axis=0))
+        # The mean of the corners that minimise or maximise a weight is in the relative interior.
+        return self.corrected(self._centered(self.corrected(self._corners.mean(axis=0))))
+
+    def _centered(self, alpha: Array) -> Array:
+        """Damped Newton steps towards the analytic centre (Y. Nesterov and A. Nemirovskii, 1994, section 2.2)."""
+        free, V = self.can_be_positive, self.basis
+        alpha = np.where(free, np.maximum(alpha, ZERO * self.total), 0.0)
+        for _ in range(CENTERING_STEPS if V.shape[1] else 0):
+            scaled = V[free] / alpha[free, None]
+            step = np.linalg.lstsq(scaled, np.ones(len(scaled)), rcond=None)[0]
+            decrement = float(np.linalg.norm(scaled @ step))
+            alpha = alpha + V @ step / (1 + decrement)
+            if decrement < CENTERED:
+                break
+        return alpha
 
     @cached_property
     def can_be_positive(self) -> BoolArray:

@@ -21,7 +21,7 @@ from convexrelu.generation import NativeMethod, ProximalMethod
 from convexrelu.losses import ExactFit, SquaredLoss
 from convexrelu.losses.piecewise import PiecewiseLoss
 from convexrelu.monitor import Monitor
-from convexrelu.multitask import JointMethod
+from convexrelu.multitask import joint_method
 from convexrelu.network import Network
 from convexrelu.optimal_set.newton import NewtonState
 from convexrelu.optimal_set.optimum import Optimum
@@ -186,7 +186,7 @@ def _sharpened(problem: TrainingProblem, network: Network) -> Solution:
     """The native solver's answer at its finest tolerance, from the network on."""
     monitor = Monitor(None, False, None, None)
     if problem.Y.shape[1] > 1:
-        return JointMethod(problem, SHARP, 0, monitor, network).run(None, None)
+        return joint_method(problem, SHARP, 0, monitor, network).run(None, None)
     if problem.loss.is_smooth:
         return NativeMethod(problem, SHARP, 0, monitor, network).run(None, None)
     return ProximalMethod(problem, SHARP, 0, monitor, network).run(None, None)

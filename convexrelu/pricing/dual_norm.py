@@ -20,6 +20,7 @@ from convexrelu.arrays import EPS, Array, frozen, row_norms
 from convexrelu.errors import UnsupportedError
 from convexrelu.patterns.arrangement import Arrangement
 from convexrelu.patterns.patterns import Patterns
+from convexrelu.pricing.axes import box_axes
 from convexrelu.pricing.bound import bound_dual_norm
 from convexrelu.pricing.rounding import (
     activation_sizes,
@@ -176,30 +177,33 @@ def dual_norm(
     Cost grows exponentially with the rank of the data.
     """
     nu, lost = fewer_tasks(arrangement, nu)
-    slack = reduction_slack(arrangement, nu) + lost
+    axes = box_axes(arrangement, nu)
+    stretch = arrangement.stretch * axes.stretch
+    slack = reduction_slack(arrangement, nu) + lost + arrangement.stretch * axes.slack
     own_target = target is None
     if target is None:
         best, neuron = best_neuron(arrangement, nu, starts)
         target, starts = 1.000_000_1 * best + slack, neuron[None]
-    inner = (target - slack) / arrangement.stretch
+    inner = (target - slack) / stretch
     if inner <= 0 or not nu.any():
         trivial = float(row_norms(nu) @ activation_sizes(arrangement)) * (1 + 4 * len(nu) * EPS)
         return DualNorm(trivial, 0.0, frozen(np.zeros(arrangement.Z.shape[1])), "global")
     prove = bound_dual_norm if nu.shape[1] == 1 else bound_joint_norm
     found = prove(
-        arrangement.Z,
+        axes.Z,
         nu,
         arrangement.n_penalized,
         target=inner,
         max_boxes=default_boxes(arrangement.Z.shape[1]) if max_boxes is None else max_boxes,
         time_limit=time_limit,
-        starts=starts,
+        starts=None if starts is None else starts @ axes.V,
     )
     if own_target and found.lower > inner:
         # The search had missed a better neuron, which ended the proof.
-        better = 1.000_000_1 * found.lower * arrangement.stretch + slack
+        better = 1.000_000_1 * found.lower * stretch + slack
         return dual_norm(arrangement, nu, target=better, max_boxes=max_boxes, time_limit=time_limit, starts=starts)
-    return DualNorm(found.upper * arrangement.stretch + slack, found.lower, found.neuron, "global", found.boxes)
+    neuron = frozen(axes.V @ found.neuron)
+    return DualNorm(found.upper * stretch + slack, found.lower, neuron, "global", found.boxes)
 
 
 def default_boxes(rank: int) -> int:

@@ -25,22 +25,36 @@ class Weighted(Protocol):
         """Multipliers (B, n)."""
 
 
+# Stiffness of the kinks that are not smoothed: their slope is 0 or 1 for any pre-activation but zero.
+_HARD = 1e100
+
+
 def stiffness_of(squares: Array, a: Array, kappa: float) -> tuple[Array, Array]:
     """Curvature (n,) of a tight row, `kappa` / |z_i|^2, and the stiffness (B, n) of every kink that makes it so."""
-    negative = a < 0
     curvature = kappa / np.where(squares > 0, squares, np.inf)
-    stiffness = np.where(negative, curvature / np.where(negative, -a, 1.0), 1.0)
+    negative = a < 0
+    stiffness = np.divide(curvature, -a, out=np.full(a.shape, _HARD), where=negative)
+    # A zero row has no curvature, and any slope.
     return curvature, np.where(stiffness > 0, stiffness, 1.0)
 
 
 def smoothed_slopes(batch: Weighted, t: Array, stiffness: Array) -> Array:
     """Slopes at `t`: the augmented Lagrangian's for negative samples, the bit for the others."""
-    return np.where(batch.a < 0, np.clip(batch.c + t * stiffness, 0, 1), t > 0)
+    slopes = t * stiffness
+    slopes += batch.c
+    np.maximum(slopes, 0.0, out=slopes)
+    return np.asarray(np.minimum(slopes, 1.0, out=slopes))
 
 
-def smoothed_merit(n_penalized: int, batch: Weighted, u: Array, t: Array, stiffness: Array) -> Array:
-    """1/2 |S u|^2 - a . relu(Z u) with the smoothed kinks."""
-    c = smoothed_slopes(batch, t, stiffness)
-    smoothing = np.where(batch.a < 0, (c - batch.c) ** 2 / (2 * stiffness), 0.0)
+def smoothed_merit(
+    n_penalized: int, batch: Weighted, u: Array, t: Array, stiffness: Array, slopes: Array | None = None
+) -> Array:
+    """1/2 |S u|^2 - a . relu(Z u) with the smoothed kinks, from their slopes at `t` where these are known."""
+    c = smoothed_slopes(batch, t, stiffness) if slopes is None else slopes
+    smoothing = c - batch.c
+    smoothing *= smoothing
+    smoothing /= 2 * stiffness
+    activations = c * t
+    activations -= smoothing
     cost = 0.5 * np.einsum("bj,bj->b", u[:, :n_penalized], u[:, :n_penalized])
-    return np.asarray(cost - np.einsum("bi,bi->b", batch.a, c * t - smoothing))
+    return np.asarray(cost - np.einsum("bi,bi->b", batch.a, activations))

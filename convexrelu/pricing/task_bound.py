@@ -150,7 +150,7 @@ class _Search:
         open_: list[tuple[float, int, TaskBoxes]] = []
         count = waiting = 0
         if self.p and len(self.side.Z):
-            self._start(starts)
+            self._start(starts, deadline)
             first = self._first()
             open_, waiting = [(-float(first.level.max()), 0, first)], len(first)
         while open_ and not self._violated() and time.perf_counter() < deadline:
@@ -181,7 +181,7 @@ class _Search:
                 boxes = _halve(boxes, (boxes.H / np.maximum(self.width, np.finfo(float).tiny)).argmax(axis=1))
         return boxes
 
-    def _start(self, starts: Array | None) -> None:
+    def _start(self, starts: Array | None, deadline: float) -> None:
         """Learn slopes from neurons that are known to be good."""
         U = np.asarray(self.side.N.T @ self.side.Z)
         if starts is not None:
@@ -190,6 +190,8 @@ class _Search:
         U = self._bounded(U / row_norms(U[:, : self.p])[:, None])
         values = self._record(U)
         for u in U[values > PROMISING * self.target]:
+            if time.perf_counter() > deadline:
+                break
             self._climb(u)
 
     def _bounded(self, U: Array) -> Array:

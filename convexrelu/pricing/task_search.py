@@ -15,6 +15,7 @@ The search finds; it proves nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -37,6 +38,9 @@ CANDIDATES = 30
 
 APART, MOST = 1e-5, 60
 """Neurons whose cosine is within APART of one count as one, that of the larger value; at most MOST are returned."""
+
+CHECKED, LOOSELY_APART = 4, 1e-2
+"""An ascent counts what it has after every CHECKED steps; neurons within LOOSELY_APART of each other as one."""
 
 BIAS_CURVATURE = 0.05
 """Curvature of the proximal term of a free bias, in units of 1 / (largest row norm)^2."""
@@ -77,6 +81,7 @@ def find_joint_neurons(
     rng: np.random.Generator,
     n_random: int = 100,
     n_steps: int = 12,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> JointSearchResult:
     """Find neurons of unit cost with `|N^T relu(Z u)| > threshold` by local maximisation from many starts.
 
@@ -98,6 +103,8 @@ def find_joint_neurons(
         Number of random starts.
     n_steps : int
         Steps of the coarse stage.
+    should_stop : callable
+        Asked before every step; True ends the search with what it has.
 
     Notes
     -----
@@ -109,11 +116,80 @@ def find_joint_neurons(
         return JointSearchResult(np.zeros((0, Z.shape[1])), np.zeros((0, N.shape[1])), np.zeros(0), nothing, 0.0)
     given = _start(data, starts, keep_bias=True)
     fresh = _start(data, _random_neurons(data, rng, n_random), keep_bias=False)
-    batch = _coarse(data, _stack([given, fresh]), n_steps)
+    batch = _coarse(data, _stack([given, fresh]), n_steps, should_stop)
     promising = _norms(data, batch) > 0.8 * threshold
     if promising.any():
-        batch = _stack([_refine(data, batch.take(promising)), batch.take(~promising)])
+        batch = _stack([_refine(data, batch.take(promising), should_stop), batch.take(~promising)])
     return _collect(data, batch, threshold)
+
+
+def ascend_joint_neurons(
+    Z: Array,
+    N: Array,
+    n_penalized: int,
+    *,
+    threshold: float,
+    starts: Array,
+    rng: np.random.Generator,
+    n_random: int,
+    most: int,
+    n_steps: int = 40,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[Array, Array]:
+    """Find neurons of unit cost above a threshold by steps of first order, until there are enough: for high rank.
+
+    A step takes each neuron to the best one for its own slopes and output direction, S u = sum_i c_i a_i z_i: without
+    kinks in the way that is power iteration. It costs a product of (starts x n) by (n x (k + tasks)), a k-th of a step
+    of `find_joint_neurons`, whose kinks this one jumps over; so it finds less where little is left to find.
+
+    Parameters
+    ----------
+    Z, N, n_penalized, threshold, starts, rng, n_random, should_stop
+        As for `find_joint_neurons`.
+    most : int
+        Stop once this many distinct neurons are above the threshold; no more are returned.
+    n_steps : int
+        Steps at most.
+
+    Returns
+    -------
+    (m, k) float64, (m,) float64
+        Neurons and their values, in decreasing order.
+    """
+    data = _Data(np.ascontiguousarray(Z), np.ascontiguousarray(N), n_penalized)
+    if n_penalized == 0 or not N.any():
+        return np.zeros((0, Z.shape[1])), np.zeros(0)
+    u = np.vstack([starts, _random_neurons(data, rng, n_random)])
+    u = u[row_norms(u[:, :n_penalized]) > 0]
+    best, values = _anchored(data, u)[0], np.zeros(len(u))
+    for i in range(n_steps):
+        u, t = _anchored(data, u)
+        P = np.maximum(t, 0) @ data.N
+        now = row_norms(P)
+        better = now > values
+        best, values = np.where(better[:, None], u, best), np.where(better, now, values)
+        if should_stop() or (i % CHECKED == 0 and len(_above(best, values, threshold, most)) == most):
+            break
+        a = (P / np.maximum(now, 1e-300)[:, None]) @ data.N.T
+        a *= t > 0
+        # A neuron that is off everywhere stays what it is.
+        u = np.where(now[:, None] > 0, a @ data.Z, u)
+    order = _above(best, values, threshold, most)
+    return best[order], values[order]
+
+
+def _above(u: Array, values: Array, threshold: float, most: int) -> IntArray:
+    """Indices of at most so many distinct neurons above a threshold, the best first."""
+    order = np.argsort(-values, kind="stable")
+    return _distinct(u, order[values[order] > threshold], LOOSELY_APART)[:most]
+
+
+def _anchored(data: _Data, u: Array) -> tuple[Array, Array]:
+    """The neurons scaled to unit cost, a free bias at its best kink; and their pre-activations."""
+    cost = row_norms(u[:, : data.p])[:, None]
+    u = u / np.where(cost > 0, cost, 1.0)
+    t = u @ data.Z.T
+    return _shifted(u, t, _best_shift(data, t)[0]) if data.free_bias else (u, t)
 
 
 @dataclass(frozen=True)
@@ -255,10 +331,12 @@ def _norms(data: _Data, batch: _Batch) -> Array:
     return np.asarray(row_norms(np.maximum(batch.t, 0) @ data.N) / data.costs(batch.u))
 
 
-def _coarse(data: _Data, batch: _Batch, n_steps: int) -> _Batch:
+def _coarse(data: _Data, batch: _Batch, n_steps: int, should_stop: Callable[[], bool]) -> _Batch:
     """Full steps at a low stiffness: no merit is evaluated, every start keeps its best point."""
     best, best_values = batch, _norms(data, batch)
     for i in range(n_steps):
+        if should_stop():
+            break
         step, dt, stiffness = _newton(data, batch, COARSE_STIFFNESS)
         t = batch.t + dt
         batch = _aimed(data, replace(batch, u=batch.u + step, t=t, c=smoothed_slopes(batch, t, stiffness)))
@@ -270,10 +348,12 @@ def _coarse(data: _Data, batch: _Batch, n_steps: int) -> _Batch:
     return best
 
 
-def _refine(data: _Data, batch: _Batch) -> _Batch:
+def _refine(data: _Data, batch: _Batch, should_stop: Callable[[], bool]) -> _Batch:
     """Converge towards local maxima: growing stiffness and step control, output directions renewed in between."""
     best, best_values, kappa = batch, _norms(data, batch), 1.0
     for i in range(REFINED):
+        if should_stop():
+            break
         batch = _aimed(data, _controlled_step(data, batch, kappa))
         kappa = min(kappa * FINE_GROWTH, LARGEST_STIFFNESS)
         if i % 5 < 4:
