@@ -1,4 +1,6 @@
-"""Training with penalised biases in one variable, for one task: a cone program over the 2 n - 1 cells of a line.
+"""Training neuron by neuron (`train_neurons`), and interpolation with penalised biases for one task (`interpolating`).
+
+Interpolation is a cone program over the 2 n - 1 cells of a line.
 
 Letters: `x` (n,) increasing points, neuron `(w, b)` with its knot at `-b / w`; a *cell* is the set of neurons that are
 on at the same points. A cell is spanned by two neurons with a knot at a point: `c` (2, 2 m) are the coefficients of the
