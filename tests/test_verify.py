@@ -229,7 +229,9 @@ def test_every_loss_and_several_tasks(loss):
     worse = cr.verify(problem, problem.linear_network(), time_limit=None)
     assert worse.certificate.lower_bound <= optimum.objective <= problem.objective(worse.improved) * (1 + 1e-12)
     assert worse.gap <= 2 * (worse.objective - optimum.certificate.lower_bound) / worse.objective
-    assert worse.missing.gain > 0 and worse.missing.output.shape == (problem.Y.shape[1],)
+    # With all predictions of a class on a kink of the hinge no single neuron need be a gain.
+    assert loss == "hinge" or worse.missing.gain > 0
+    assert worse.missing is None or worse.missing.output.shape == (problem.Y.shape[1],)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
