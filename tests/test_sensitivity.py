@@ -136,3 +136,16 @@ def test_interpolation_has_none():
     problem = cr.TrainingProblem.interpolation([[0.0], [1.0]], [0.0, 1.0])
     with pytest.raises(UnsupportedError, match="interpolation"):
         cr.sensitivity(cr.solve(problem))
+
+
+def test_leaving_out_is_right_where_neurons_keep_their_cells():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((24, 2))
+    y = np.abs(X[:, 0]) + 0.3 * rng.standard_normal(24)
+    result = cr.solve(cr.TrainingProblem(X, y, 1.0), tol=1e-9)
+    s = cr.sensitivity(result)
+    rest = [np.arange(24) != i for i in range(24)]
+    truth = [cr.solve(cr.TrainingProblem(X[keep], y[keep], 1.0), tol=1e-8).network(X[~keep])[0, 0] for keep in rest]
+    error, kept = np.abs(truth - s.leave_one_out), s.leave_one_out_in_cells
+    assert 3 < kept.sum() < 21
+    assert error[kept].max() < 5e-3 < 0.02 < error[~kept].max()

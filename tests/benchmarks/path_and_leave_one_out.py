@@ -71,7 +71,7 @@ def compare_left_out(problem, count):
         rows.append((truth, same_cells(full, follower.last, i)))
     print(f"leaving out {count} samples: {time.process_time() - began:.1f} s")
     truth, same = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
-    table(truth, s.leave_one_out[chosen], full.fit[chosen], same)
+    table(truth, s.leave_one_out[chosen], full.fit[chosen], same, s.leave_one_out_in_cells[chosen])
     check_cold(problem, chosen[:4], truth)
 
 
@@ -84,9 +84,10 @@ def same_cells(full, left, i):
     return bool((bits[0] == bits[1]).all())
 
 
-def table(truth, formula, fit, same):
+def table(truth, formula, fit, same, foreseen):
     print("cells              samples   mean move    mean error   largest error")
-    for name, rows in (("unchanged", same), ("changed", ~same), ("all", np.ones(len(same), dtype=bool))):
+    kinds = {"unchanged": same, "changed": ~same, "all": same | ~same, "kept, it says": foreseen, "not kept": ~foreseen}
+    for name, rows in kinds.items():
         if rows.any():
             move, error = np.abs(truth - fit)[rows], np.abs(formula - truth)[rows]
             print(f"{name:18s} {rows.sum():7d}   {move.mean():9.2e}    {error.mean():9.2e}   {error.max():9.2e}")
