@@ -32,21 +32,24 @@ def with_best_lengths(problem: ReducedProblem, iterate: Iterate, x: Array) -> It
     """The neurons scaled by the best factors, from a first guess `x`; those of length zero are dropped."""
     if not len(x):
         return iterate
-    search = _Lengths.of(problem, iterate)
-    beta = iterate.beta
-    value = search.objective(x, beta)
+    lasso, beta = _Lengths.of(problem, iterate), iterate.beta
+    value = lasso.objective(x, beta)
     for _ in range(_STEPS):
-        to_x, to_beta = search.newton(x, beta)
-        length, before = 1.0, value
-        for _ in range(_HALVINGS):
-            new_x, new_beta = x + length * (to_x - x), beta + length * (to_beta - beta)
-            if search.objective(new_x, new_beta) < value:
-                x, beta, value = new_x, new_beta, search.objective(new_x, new_beta)
-                break
-            length *= 0.5
+        before, (x, beta, value) = value, _step(lasso, x, beta, value)
         if not value < before - _ENOUGH * abs(before):
             break
     return replace(iterate, neurons=iterate.neurons * x[:, None], beta=beta).take(x > 0)
+
+
+def _step(lasso: _Lengths, x: Array, beta: Array, value: float) -> tuple[Array, Array, float]:
+    """A Newton step, halved until it lowers the objective; where none does, the point itself."""
+    to_x, to_beta = lasso.newton(x, beta)
+    for i in range(_HALVINGS):
+        new_x, new_beta = x + 0.5**i * (to_x - x), beta + 0.5**i * (to_beta - beta)
+        new_value = lasso.objective(new_x, new_beta)
+        if new_value < value:
+            return new_x, new_beta, new_value
+    return x, beta, value
 
 
 @dataclass(frozen=True)
