@@ -147,19 +147,20 @@ class Verification:
 
         Returns
         -------
-        float64 (N,)
-            Zero where some optimal network predicts the same.
+        float64 (N,), or (N, T) for several tasks
+            Zero where some optimal network predicts the same. Where the optimal set is not `complete` the range is that
+            of the optimal networks found, and the distance may be too large.
 
         Raises
         ------
         InvalidInputError
             If the problem is not solved to a proven optimum.
         UnsupportedError
-            For several tasks, and losses whose optimal set is not known.
+            For losses of one's own that are flat or have kinks, and where optimal weights have no bound.
 
         Notes
         -----
-        Solves the problem again, to high accuracy, from `improved`; then two linear programs for each point.
+        Solves the problem again, to high accuracy, from `improved`; then two linear programs for each prediction.
 
         Examples
         --------
@@ -172,7 +173,7 @@ class Verification:
         points = self.problem.X if X_new is None else check_matrix(X_new, "X_new")
         optimal = solve(self.problem, tol=1e-8, warm_start=self.improved).optimal_set()
         lower, upper = optimal.prediction_range(points)
-        F = self.network(points)[:, 0]
+        F = self.network(points).reshape(lower.shape)  # (N, 1) as (N,)
         return frozen(np.maximum(np.maximum(lower - F, F - upper), 0.0))
 
     def __repr__(self) -> str:

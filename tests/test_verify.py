@@ -1,6 +1,7 @@
 """`verify`: verdicts whose truth is known, and properties that hold of any network."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -295,3 +296,15 @@ def test_what_cannot_be_verified():
         cr.verify(sine(), cr.Network([[1e90]], [0.0], [[1e90]]))
     with pytest.raises(InvalidInputError, match="tol"):
         cr.verify(sine(), cr.Network([[1.0]], [0.0], [[1.0]]), tol=0)
+
+
+def test_distance_to_the_range_for_several_tasks():
+    X = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 1.0]])
+    Y = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
+    problem = cr.TrainingProblem(X, Y, 0.1, output_bias="free")
+    optimal = cr.solve(problem, tol=1e-8).network
+    points = X[:2]  # as many points as tasks
+    assert cr.verify(problem, optimal).distance_to_optimal(points) == pytest.approx(np.zeros((2, 2)), abs=1e-5)
+    shifted = replace(optimal, output_bias=optimal.output_bias + np.array([0.0, 1.0]))
+    distance = cr.verify(problem, shifted).distance_to_optimal(points)
+    assert distance == pytest.approx(np.array([[0.0, 1.0], [0.0, 1.0]]), abs=1e-5)
