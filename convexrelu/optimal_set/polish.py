@@ -12,8 +12,7 @@ import numpy as np
 
 from convexrelu.arrays import Array
 from convexrelu.backends.native import generate as native_generate
-from convexrelu.errors import InvalidInputError, UnsupportedError
-from convexrelu.losses import ExactFit, SquaredLoss
+from convexrelu.errors import InvalidInputError
 from convexrelu.native.bridge import iterate_of, reduced_problem
 from convexrelu.native.reduced import Iterate
 from convexrelu.network import Network
@@ -34,20 +33,6 @@ GOOD = 1e-11
 SHARP = 1e-10
 ROUNDS = 20
 USABLE = (Status.OPTIMAL, Status.UNPROVEN, Status.PATTERN_OPTIMAL)
-
-
-def check_supported(problem: TrainingProblem, what: str) -> None:
-    """Raise UnsupportedError unless the problem has one task and the squared loss, or is interpolation."""
-    if problem.Y.shape[1] > 1:
-        raise UnsupportedError(
-            f"`Y` has {problem.Y.shape[1]} tasks; {what} takes one: solve a problem for each column, or ask `certify` "
-            "about networks with several outputs."
-        )
-    if not isinstance(problem.loss, SquaredLoss | ExactFit):
-        raise UnsupportedError(
-            f"`loss={problem.loss.name!r}`: {what} is for the squared loss and for interpolation, whose optimal "
-            "predictions are unique."
-        )
 
 
 def check_usable(result: Result) -> None:

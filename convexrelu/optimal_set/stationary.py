@@ -229,18 +229,6 @@ class Stationary:
         change = np.concatenate([self.gradient / self.problem.penalty, np.zeros(len(self.nu))])
         return self.response(-change)
 
-    def moved(self, weight_decay: float, tol: float) -> Stationary | None:
-        """The state at another weight decay, cells held fixed; None if it is not stationary to `tol` there."""
-        start = replace(self, problem=self.problem.with_weight_decay(weight_decay))
-        step = self.rate * (weight_decay - self.problem.weight_decay)
-        dz, linear, nu = np.split(step, [self.z.size, self.columns.shape[1]])
-        guess = replace(start, z=self.z + dz, linear=self.linear + linear, nu=self.nu + nu)
-        for first in (guess, start):
-            found = first.polished()
-            if len(found.faces) == len(self.faces) and found.error <= tol:
-                return found
-        return None
-
     def polished(self) -> Stationary:
         """Newton's method until the residual is rounding or no longer falls; neurons that turn round are dropped."""
         best = state = self

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from convexrelu.arrays import Array, IntArray, row_norms
+from convexrelu.arrays import Array, row_norms
 from convexrelu.univariate.neurons import EVERYWHERE, Line, Neurons
+from convexrelu.univariate.trend_filter import peaks
 
 # Of an interval: knots closer to its ends count as on them.
 NEAR = 1e-7
@@ -39,7 +40,8 @@ def best_of_intervals(line: Line, r: Array, tol: float) -> tuple[Neurons, float]
     for side in line.sides:
         neurons, value = _candidates(line, sums[side], side)
         tau = max(tau, float(value.max(initial=0.0)))
-        found = found.joined(neurons.taken(_peaks(value, line.lam * (1 + 1e-3 * tol))))
+        # A single interval without a candidate does not end a stretch.
+        found = found.joined(neurons.taken(peaks(value, value > line.lam * (1 + 1e-3 * tol), apart=2)))
     return found, tau
 
 
@@ -90,16 +92,3 @@ def _tops(A: Array, a: Array, b: Array) -> Array:
     near = NEAR * (b - a)
     tops: Array = np.where((t > a + near) & (t < b - near), t, np.nan)
     return tops
-
-
-def _peaks(value: Array, limit: float) -> IntArray:
-    """The index of the largest entry of each run of neighbours above the limit, zeros passed over."""
-    index = np.flatnonzero(value > limit)
-    if not len(index):
-        return index
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(index) > 2]))
-    top = np.maximum.reduceat(value[index], starts)
-    chosen = index[value[index] == np.repeat(top, np.diff(starts, append=len(index)))]
-    run = np.searchsorted(index[starts], chosen, side="right")
-    peaks: IntArray = chosen[np.concatenate([[True], np.diff(run) > 0])]
-    return peaks

@@ -216,12 +216,12 @@ def _values_at(x: Array, knots: KnotSet, new: IntArray) -> Array:
     return values
 
 
-def peaks(size: Array, violating: BoolArray) -> IntArray:
-    """The index of the largest entry of each run of violating neighbours."""
+def peaks(size: Array, violating: BoolArray, apart: int = 1) -> IntArray:
+    """The index of the largest entry of each run of violating entries, neighbours at most `apart` from each other."""
     index = np.flatnonzero(violating)
     if not len(index):
         return index
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(index) > 1]))
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(index) > apart]))
     top = np.maximum.reduceat(size[index], starts)
     chosen = index[size[index] == np.repeat(top, np.diff(starts, append=len(index)))]
     run = np.searchsorted(index[starts], chosen, side="right")
