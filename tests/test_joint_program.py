@@ -163,7 +163,8 @@ def check_softmax(seed):
     assert descent >= result.certificate.lower_bound * (1 - 1e-12), seed
 
 
-@pytest.mark.parametrize("seed", range(4))
+# At 104 the neuron's length was 1e-5 off when the search had nothing left to find.
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 104])
 def test_softmax_agrees_with_the_oracle(seed):
     check_softmax(seed)
 
