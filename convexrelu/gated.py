@@ -149,8 +149,8 @@ class GatedResult:
         flat = self.used[~np.isfinite(self.kappa[self.used])]
         if len(flat):
             raise UnsupportedError(
-                f"gate {flat[0]} of `gates` is the pattern of no neuron, or of ones within 1e-10 of a kink, so ReLU neurons "
-                "cannot add up to its own; write patterns=100 or another number to take gates from neurons."
+                f"gate {flat[0]} of `gates` is the pattern of no neuron, or one within 1e-10 of a kink, so that none "
+                "add up to its own; write patterns=100 or another number to take gates from neurons."
             )
         solver, k, T = get_backend(backend), self.weights.shape[1], self.weights.shape[2]
         neurons, outputs = [np.zeros((0, k))], [np.zeros((0, T))]
