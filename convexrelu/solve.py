@@ -42,8 +42,8 @@ from convexrelu.width import narrowed
 # 95 against 171 ms for 382 patterns of rank 3, 844 against 591 ms for 400 of rank 2, 27 against 783 ms with ties.
 FEW = 400
 # Several tasks and a loss with kinks, up to rank three: numbers in one matrix for each pattern, up to which the exact
-# program is. Measured in seconds of the processor, against generation: 0.1 / 0.4 at 6 x 1 with 3 tasks, at 12 x 2 with 3
-# 3 / 10 (absolute) and 3 / 2.3 (hinge), but 19 / 8 at 30 x 2 with 2.
+# program is. Measured, in seconds of the processor, against generation: 0.1 / 0.4 at 6 x 1 with 3 tasks, at 12 x 2 with
+# as many 3 / 10 (absolute) and 3 / 2.3 (hinge), but 19 / 8 at 30 x 2 with two.
 FEW_NUMBERS, FEW_RANK = 3_000, 3
 
 
