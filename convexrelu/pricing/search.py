@@ -25,21 +25,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from convexrelu.arrays import Array, BoolArray, IntArray
-from convexrelu.pricing.slopes import Side
-from convexrelu.pricing.smoothing import smoothed_merit, smoothed_slopes, stiffness_of
+from convexrelu.pricing.climb import climb
+from convexrelu.pricing.smoothing import smoothed_slopes, stiffness_of
 
-# Stiffness of the kinks in units of the curvature of 1/2|w|^2. Measured: without step control values above about 1.5
-# cycle and values below 0.3 crawl; with step control growing it each step ends on exact kinks in about 20 steps.
+# Stiffness of the kinks in units of the curvature of 1/2|w|^2. Measured: values above about 1.5 cycle, values below 0.3
+# crawl.
 _COARSE_STIFFNESS = 0.7
-_FINE_GROWTH = 1.3
-_FIRST_STIFFNESS, _MAX_STIFFNESS = 10.0, 300.0
 # How far, as unit vectors, starts near a neuron are from it. Measured: at 0.5 they find as little as random ones.
 _NEARBY = (0.02, 0.3)
 # Entries of an array (starts x samples) up to which the dozen in use at once stay in the cache.
 _CACHED = 32_768
-_SHORTER_STEPS = (0.5, 0.2, 0.05)
-# Ascents from a start that refinement lost; each is exact while the activity of the positive samples stays.
-_CLIMB = 10
+# Steps of a climb: most end after 2 k, in whose course they meet the k kinks of a local maximum.
+_CLIMB_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -149,9 +146,9 @@ def find_neurons(
     n_random : int
         Number of random starts: half are Gaussian directions, half combinations of data rows weighted by `nu`.
     n_near : int
-        Number of starts drawn around `starts`; they are refined at once.
+        Number of starts drawn around `starts`; they climb at once.
     refine : bool
-        Whether to converge the promising starts to exact local maxima (kinks included).
+        Whether to climb to exact local maxima (kinks included).
     n_steps : int
         Steps of the coarse stage.
 
@@ -171,21 +168,9 @@ def find_neurons(
     batch = _coarse(rows, _start(rows, nu, np.vstack([starts, fresh])), n_steps)
     if len(starts) and n_near:
         batch = _stack([batch, _start(rows, nu, _near(starts, rng, n_near))])
-    promising = _values(rows, batch) > 0.8 * threshold
-    if refine and promising.any():
-        batch = _with_best(rows, nu, _refine(rows, batch.take(promising)), batch)
+    if refine and len(batch.u):
+        batch = _climb(rows, batch)
     return _collect(rows, batch, nu, threshold, 1e-9 if refine else 1e-4)
-
-
-def _with_best(rows: _Rows, nu: Array, refined: _Batch, coarse: _Batch) -> _Batch:
-    """Climb from the best start where no refined one reaches it: refinement may end in another, lower local maximum."""
-    values = _values(rows, coarse)
-    best = int(np.argmax(values))
-    if values[best] <= _values(rows, refined).max() * (1 + 1e-12):
-        return refined
-    u = coarse.u[best] / rows.costs(coarse.u)[best]
-    side = Side.of(rows.points, coarse.a[best], rows.n_penalized, math.sqrt(rows.squares.max()))
-    return _stack([refined, _start(rows, nu, np.vstack([u, side.climb(u, _CLIMB)]))])
 
 
 def _random_neurons(rows: _Rows, nu: Array, rng: np.random.Generator, n_random: int) -> Array:
@@ -302,64 +287,20 @@ def _choose(mask: BoolArray, new: _Batch, old: _Batch) -> _Batch:
     return _Batch(u, old.a, c, t, np.where(mask, new.anchor, old.anchor))
 
 
-def _refine(rows: _Rows, batch: _Batch, n_steps: int = 40) -> _Batch:
-    """Converge to exact local maxima, in parts that stay in the processor's cache: twice as fast as all at once."""
+def _climb(rows: _Rows, batch: _Batch) -> _Batch:
+    """Climb to exact local maxima, in parts that stay in the processor's cache."""
     size = max(_CACHED // len(rows.points), 8)
-    parts = [slice(i, i + size) for i in range(0, len(batch.u), size)]
-    return _stack([_refine_part(rows, batch.take(part), n_steps) for part in parts])
-
-
-def _refine_part(rows: _Rows, batch: _Batch, n_steps: int) -> _Batch:
-    """Growing stiffness and step control, until all are stationary to rounding."""
-    done: list[_Batch] = []
-    kappa = _FIRST_STIFFNESS
-    for i in range(n_steps):
-        new, full = _controlled_step(rows, batch, kappa)
-        kappa = min(kappa * _FINE_GROWTH, _MAX_STIFFNESS)
-        if i % 5 == 3:
-            converged = full & (_change(rows, batch, new) < 1e-11)
-            done.append(new.take(converged))
-            new = new.take(~converged)
-        batch = _improve_anchors(new) if rows.free_bias and len(new.u) else new
-        if not len(batch.u):
-            break
-    return _stack([*done, batch])
+    parts = []
+    for part in (batch.take(slice(i, i + size)) for i in range(0, len(batch.u), size)):
+        end = climb(rows.points, rows.n_penalized, part.a, part.u, _CLIMB_STEPS)
+        parts.append(replace(part, u=end.u, t=end.t, c=end.c))
+    return _stack(parts)
 
 
 def _stack(batches: list[_Batch]) -> _Batch:
     """Concatenate batches."""
     fields = zip(*((b.u, b.a, b.c, b.t, b.anchor) for b in batches), strict=True)
     return _Batch(*(np.concatenate(f) for f in fields))
-
-
-def _controlled_step(rows: _Rows, batch: _Batch, kappa: float) -> tuple[_Batch, BoolArray]:
-    """One Newton step, and which steps were full.
-
-    Steps are shortened where the smoothed merit would rise; slopes are updated only after full ones.
-    """
-    step, dt, stiffness, now = _newton(rows, batch, kappa)
-    p, u, t = rows.n_penalized, batch.u + step, batch.t + dt
-    c = smoothed_slopes(batch, t, stiffness)
-    current = smoothed_merit(p, batch, batch.u, batch.t, stiffness, now)
-    slack = 1e-14 * np.einsum("bj,bj->b", batch.u, batch.u)
-    full = smoothed_merit(p, batch, u, t, stiffness, c) <= current + slack
-    failed = np.flatnonzero(~full)
-    if len(failed):
-        part, d, s, soft = batch.take(failed), dt[failed], step[failed], stiffness[failed]
-        merits = [smoothed_merit(p, part, part.u + x * s, part.t + x * d, soft) for x in _SHORTER_STEPS]
-        length = np.array(_SHORTER_STEPS)[np.argmin(merits, axis=0)][:, None]
-        u[failed], t[failed] = part.u + length * s, part.t + length * d
-        c[failed] = np.where(part.a < 0, part.c, t[failed] > 0)
-    return replace(batch, u=u, t=t, c=c), full
-
-
-def _change(rows: _Rows, old: _Batch, new: _Batch) -> Array:
-    """How much pre-activations and slopes have changed, relative to the length of the neurons."""
-    change = np.abs(np.where(new.a < 0, new.c - old.c, 0.0) * new.a).max(axis=1, initial=0.0)
-    size = math.sqrt(rows.squares.max(initial=0.0))
-    moved = np.abs(new.t - old.t).max(axis=1, initial=0.0) / max(size, 1e-300)
-    length = np.maximum(np.linalg.norm(rows.penalized(old.u), axis=1), 1e-300)
-    return np.asarray((moved + change * size) / length)
 
 
 def _collect(rows: _Rows, batch: _Batch, nu: Array, threshold: float, apart: float) -> SearchResult:
