@@ -26,11 +26,16 @@ import numpy as np
 
 from convexrelu.arrays import Array, BoolArray, IntArray
 from convexrelu.pricing.climb import climb
-from convexrelu.pricing.smoothing import smoothed_slopes, stiffness_of
+from convexrelu.pricing.smoothing import smoothed_merit, smoothed_slopes, stiffness_of
 
-# Stiffness of the kinks in units of the curvature of 1/2|w|^2. Measured: values above about 1.5 cycle, values below 0.3
-# crawl.
+# Stiffness of the kinks in units of the curvature of 1/2|w|^2. Measured: without step control values above about 1.5
+# cycle and values below 0.3 crawl.
 _COARSE_STIFFNESS = 0.7
+_FIRST_STIFFNESS, _FINE_GROWTH = 10.0, 1.3
+# Steps of growing stiffness before the climb. Measured on diabetes: with 20 of them the neurons found lower the objective
+# twice as fast as without, where more starts end in the same few maxima.
+_FINE_STEPS = 20
+_SHORTER_STEPS = (0.5, 0.2, 0.05)
 # How far, as unit vectors, starts near a neuron are from it. Measured: at 0.5 they find as little as random ones.
 _NEARBY = (0.02, 0.3)
 # Entries of an array (starts x samples) up to which the dozen in use at once stay in the cache.
@@ -169,7 +174,7 @@ def find_neurons(
     if len(starts) and n_near:
         batch = _stack([batch, _start(rows, nu, _near(starts, rng, n_near))])
     if refine and len(batch.u):
-        batch = _climb(rows, batch)
+        batch = _refine(rows, batch)
     return _collect(rows, batch, nu, threshold, 1e-9 if refine else 1e-4)
 
 
@@ -287,11 +292,16 @@ def _choose(mask: BoolArray, new: _Batch, old: _Batch) -> _Batch:
     return _Batch(u, old.a, c, t, np.where(mask, new.anchor, old.anchor))
 
 
-def _climb(rows: _Rows, batch: _Batch) -> _Batch:
-    """Climb to exact local maxima, in parts that stay in the processor's cache."""
+def _refine(rows: _Rows, batch: _Batch) -> _Batch:
+    """Step at growing stiffness, then climb to exact local maxima; in parts that stay in the processor's cache."""
     size = max(_CACHED // len(rows.points), 8)
     parts = []
     for part in (batch.take(slice(i, i + size)) for i in range(0, len(batch.u), size)):
+        kappa = _FIRST_STIFFNESS
+        for _ in range(_FINE_STEPS):
+            part = _controlled_step(rows, part, kappa)
+            part = _improve_anchors(part) if rows.free_bias else part
+            kappa *= _FINE_GROWTH
         end = climb(rows.points, rows.n_penalized, part.a, part.u, _CLIMB_STEPS)
         parts.append(replace(part, u=end.u, t=end.t, c=end.c))
     return _stack(parts)
@@ -301,6 +311,24 @@ def _stack(batches: list[_Batch]) -> _Batch:
     """Concatenate batches."""
     fields = zip(*((b.u, b.a, b.c, b.t, b.anchor) for b in batches), strict=True)
     return _Batch(*(np.concatenate(f) for f in fields))
+
+
+def _controlled_step(rows: _Rows, batch: _Batch, kappa: float) -> _Batch:
+    """One Newton step, shortened where the smoothed merit would rise; slopes are updated only after full steps."""
+    step, dt, stiffness, now = _newton(rows, batch, kappa)
+    p, u, t = rows.n_penalized, batch.u + step, batch.t + dt
+    c = smoothed_slopes(batch, t, stiffness)
+    current = smoothed_merit(p, batch, batch.u, batch.t, stiffness, now)
+    slack = 1e-14 * np.einsum("bj,bj->b", batch.u, batch.u)
+    full = smoothed_merit(p, batch, u, t, stiffness, c) <= current + slack
+    failed = np.flatnonzero(~full)
+    if len(failed):
+        part, d, s, soft = batch.take(failed), dt[failed], step[failed], stiffness[failed]
+        merits = [smoothed_merit(p, part, part.u + x * s, part.t + x * d, soft) for x in _SHORTER_STEPS]
+        length = np.array(_SHORTER_STEPS)[np.argmin(merits, axis=0)][:, None]
+        u[failed], t[failed] = part.u + length * s, part.t + length * d
+        c[failed] = np.where(part.a < 0, part.c, t[failed] > 0)
+    return replace(batch, u=u, t=t, c=c)
 
 
 def _collect(rows: _Rows, batch: _Batch, nu: Array, threshold: float, apart: float) -> SearchResult:
