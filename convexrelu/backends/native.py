@@ -5,7 +5,8 @@ Letters as in `convexrelu.native.reduced`. One round
 1. searches for neurons with |nu . relu(Z u)| > lam from the current neurons, near them, and from random starts,
 2. adds those found, and gives all neurons their best lengths, which drops most,
 3. far from the optimum slides the neurons by cheap steps; near it minimises over all neurons by Newton's method, to a
-   stationarity of a tenth of the violation, and merges neurons that share a closed cell.
+   stationarity of a tenth of the violation, and merges neurons that share a closed cell; where kinks stop Newton's
+   method an interior point method minimises over the closed cells.
 
 The work proves nothing: `Generated.correlation` is a lower bound on the dual norm. A caller who finds a violating
 neuron by other means hands it over through `warm_start` and `extra`.
@@ -28,8 +29,8 @@ from convexrelu.native.reduced import Evaluation, Iterate, ReducedProblem, evalu
 from convexrelu.native.slide import slide
 from convexrelu.pricing.search import SearchResult, find_neurons
 
-# Above this violation neurons slide by cheap steps, below by Newton's method. Where that does not converge, as among many
-# kinks, it rests for this many rounds, twice as many after every failure, and an interior point method takes its place.
+# Above this violation neurons slide by cheap steps, below by Newton's method. Where that does not converge, as among
+# many kinks, an interior point method takes its place for this many rounds, twice as many after every failure.
 _FAR, _REST = 0.5, 4
 # Cheap steps far from the optimum, and before the interior point method, which leaves neurons in their cells.
 _SLIDE_STEPS, _SHORT_SLIDE = 200, 100

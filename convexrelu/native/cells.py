@@ -183,7 +183,8 @@ class _State:
         x = np.column_stack([point.h, point.u[:, :p]])
         scaling = Scaling.of(x, np.column_stack([np.full(len(x), lam), point.y]))
         root = np.sqrt(np.maximum(problem.loss.curvature(f), _FLOOR * problem.loss.stiffness))
-        blocks = (np.where(cells.e != 0, point.rho / point.r, 0.0) @ problem.outer).reshape(len(x), *(len(problem.Z.T),) * 2)
+        k = problem.Z.shape[1]
+        blocks = (np.where(cells.e != 0, point.rho / point.r, 0.0) @ problem.outer).reshape(len(x), k, k)
         blocks[:, :p, :p] += scaling.curvature()
         system = NewtonSystem(blocks, root * weights, problem.Z, root[:, None] * problem.linear, problem.ridge)
         return cls(

@@ -84,10 +84,10 @@ class NewtonSystem:
     def _predictions(self) -> tuple[Array, Array, tuple[Array, bool]]:
         """Inverse Cholesky roots of the blocks, R A times these, transposed (m k, n), and the factor of its square."""
         (m, k, _), n = self.blocks.shape, len(self.Z)
-        inverse_root = np.linalg.inv(_roots(self.blocks))
-        B = (inverse_root.reshape(m * k, k) @ self.Z.T).reshape(m, k, n)
-        B *= self.weights[:, None, :]
-        B = B.reshape(m * k, n)
+        inverse_root = np.asarray(np.linalg.inv(_roots(self.blocks)), dtype=float)
+        by_neuron = (inverse_root.reshape(m * k, k) @ self.Z.T).reshape(m, k, n)
+        by_neuron *= self.weights[:, None, :]
+        B = by_neuron.reshape(m * k, n)
         G = B.T @ B
         G[np.arange(n), np.arange(n)] += 1.0
         return inverse_root, B, _factor(G)

@@ -1,8 +1,8 @@
 """Many second-order cones at once: pairs of interior points, their Nesterov-Todd scalings, and steps to the boundary.
 
-A point of a cone is a row (x_0, x_1) with x_0 >= |x_1|. The scaling of a pair x, y is a symmetric matrix W that maps the
-cone onto itself, with W y = W^-1 x; it is eta [[w_0, w_1'], [w_1, I + w_1 w_1' / (1 + w_0)]] (L. Vandenberghe, The CVXOPT
-linear and quadratic cone program solvers, 2010, section 4.2).
+A point of a cone is a row (x_0, x_1) with x_0 >= |x_1|. The scaling of a pair x, y is the symmetric matrix W, mapping
+the cone onto itself, with W y = W^-1 x; it is eta [[w_0, w_1'], [w_1, I + w_1 w_1' / (1 + w_0)]] (L. Vandenberghe, The
+CVXOPT linear and quadratic cone program solvers, 2010, section 4.2).
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ class Scaling:
         return np.asarray(-2 * (self.w[:, 0] / self._head)[:, None] * self.w[:, 1:])
 
     def first_step(self, v: Array) -> Array:
-        """v divided by the first diagonal entry of W^-2 (m,)."""
+        """Divide v (m,) by the first diagonal entry of W^-2."""
         return np.asarray(v * self.eta**2 / self._head)
 
 
 def product(a: Array, b: Array) -> Array:
-    """a o b = (a . b, a_0 b_1 + b_0 a_1)."""
+    """Products a o b = (a . b, a_0 b_1 + b_0 a_1)."""
     return np.column_stack([np.einsum("bj,bj->b", a, b), a[:, :1] * b[:, 1:] + b[:, :1] * a[:, 1:]])
 
 

@@ -50,7 +50,7 @@ def climb(Z: Array, n_penalized: int, a: Array, u: Array, max_steps: int) -> Cli
     u : (B, k) float64
         Starts, of any length but zero.
     max_steps : int
-        A step costs two products of (B x n) with (n x k^2) and one k x k solve per start.
+        A step costs two products of (B x n) with (n x k) and one k x k solve per start.
 
     Returns
     -------
@@ -72,13 +72,15 @@ class _Climb:
         self.rows, self.sizes = np.ascontiguousarray(Z.T), np.linalg.norm(Z, axis=1)
         # A zero row is never tight: it has no kink.
         self.stiff = np.where(self.sizes > 0, _STIFF / np.where(self.sizes > 0, self.sizes, 1.0) ** 2, 0.0)
-        self.outer = (self.stiff[:, None, None] * Z[:, :, None] * Z[:, None, :]).reshape(len(Z), -1)
-        self.metric = np.where(np.arange(Z.shape[1]) < n_penalized, 1.0, _FLAT)
         self.t = u @ self.rows
         self.lengths = np.linalg.norm(u, axis=1)
         ties = np.abs(self.t) <= _TIE * self.lengths[:, None] * self.sizes
         self.on, self.tight = self.t > 0, ties & (a < 0) & (self.stiff > 0)
         self.c = self.on.astype(float)
+        # Curvature (B, k, k) of each start in the face of its tight samples, kept up to date.
+        metric = np.diag(np.where(np.arange(Z.shape[1]) < n_penalized, 1.0, _FLAT))
+        outer = (Z[:, :, None] * Z[:, None, :]).reshape(len(Z), -1)
+        self.system = metric + ((self.tight * self.stiff) @ outer).reshape(len(u), *metric.shape)
 
     def run(self, max_steps: int) -> None:
         """Step all starts until each has arrived."""
@@ -93,9 +95,7 @@ class _Climb:
         a, tight = self.a[rows], self.tight[rows]
         gradient = (a * (self.on[rows] & ~tight)) @ self.Z
         gradient[:, : self.p] -= self.u[rows, : self.p]
-        system = (tight.astype(float) @ self.outer).reshape(len(rows), *(self.Z.shape[1],) * 2)
-        system[:, range(len(self.metric)), range(len(self.metric))] += self.metric
-        step = np.linalg.solve(system, gradient[:, :, None])[:, :, 0]
+        step = np.linalg.solve(self.system[rows], gradient[:, :, None])[:, :, 0]
         dt = step @ self.rows
         # What the tight samples take of the gradient are their weights times their slopes.
         taken = np.where(tight, -self.stiff * dt, 0.0)
@@ -114,7 +114,7 @@ class _Climb:
         at = np.arange(len(rows))
         some = excess[at, worst] > _OUTSIDE * self.lengths[rows]
         rows, worst, at = rows[some], worst[some], at[some]
-        self.tight[rows, worst] = False
+        self._set_tight(rows, worst, False)
         self.on[rows, worst] = taken[at, worst] < a[at, worst]
         return rows
 
@@ -136,7 +136,12 @@ class _Climb:
         self.t[rows], self.on[rows] = t + length[:, None] * dt, on
         stopped = kinks[b, last]
         self.t[rows[kinked], stopped[kinked]] = 0.0
-        self.tight[rows[kinked], stopped[kinked]] = True
+        self._set_tight(rows[kinked], stopped[kinked], True)
+
+    def _set_tight(self, rows: IntArray, samples: IntArray, tight: bool) -> None:
+        self.tight[rows, samples] = tight
+        Z, stiff = self.Z[samples], self.stiff[samples] * (1 if tight else -1)
+        self.system[rows] += stiff[:, None, None] * Z[:, :, None] * Z[:, None, :]
 
 
 def _next_kinks(t: Array, dt: Array, on: BoolArray, a: Array) -> tuple[IntArray, Array, Array]:
