@@ -19,10 +19,12 @@ from convexrelu.arrays import Array, BoolArray, IntArray
 _STIFF = 1e9
 # Curvature along a free bias, which has none of its own: it moves first, to the next kink.
 _FLAT = 1e-6
-# A direction this short, relative to the neuron, is rounding; a slope this far outside [0, 1] is.
+# A step this short, relative to the neuron at its longest, is rounding; a slope this far outside [0, 1] is.
 _STILL, _OUTSIDE = 1e-6, 1e-7
 # A pre-activation this small, relative to the norms of neuron and row, starts as a tight one.
 _TIE = 1e-9
+# Newton steps of a start that has arrived: each divides what is left by about 1e9.
+_SETTLING = 2
 # Kinks looked at in one step; a step ends at the last of them at the latest.
 _KINKS = 24
 
@@ -48,7 +50,7 @@ def climb(Z: Array, n_penalized: int, a: Array, u: Array, max_steps: int) -> Cli
     a : (B, n) float64
         Weights of the samples; with a free bias their sums must vanish up to rounding.
     u : (B, k) float64
-        Starts, of any length but zero.
+        Starts. Those of positive correlation are first given their best lengths: so it does not fall in a climb.
     max_steps : int
         A step costs two products of (B x n) with (n x k) and one k x k solve per start.
 
@@ -59,9 +61,17 @@ def climb(Z: Array, n_penalized: int, a: Array, u: Array, max_steps: int) -> Cli
     # A free bias is measured in units of the largest row, so that rows are about as long in it as in the others.
     unit = np.ones(Z.shape[1])
     unit[n_penalized:] = max(float(np.linalg.norm(Z[:, :n_penalized], axis=1).max(initial=0.0)), 1e-300)
-    climbing = _Climb(Z * unit, n_penalized, a, u / unit)
+    climbing = _Climb(Z * unit, n_penalized, a, _best_lengths(Z, n_penalized, a, u) / unit)
     climbing.run(max_steps)
     return Climbed(climbing.u * unit, climbing.t, climbing.c)
+
+
+def _best_lengths(Z: Array, p: int, a: Array, u: Array) -> Array:
+    """The starts with |w| equal to their correlation at |w| = 1, where that is positive."""
+    values = np.einsum("bi,bi->b", np.maximum(u @ Z.T, 0.0), a)
+    squares = np.einsum("bj,bj->b", u[:, :p], u[:, :p])
+    good = (values > 0) & (squares > 0)
+    return np.asarray(u * np.where(good, values / np.where(good, squares, 1.0), 1.0)[:, None])
 
 
 class _Climb:
@@ -92,36 +102,51 @@ class _Climb:
 
     def _step(self, rows: IntArray) -> IntArray:
         """Move, or release a tight sample of, each of some starts; returns those that have not arrived."""
-        a, tight = self.a[rows], self.tight[rows]
-        gradient = (a * (self.on[rows] & ~tight)) @ self.Z
-        gradient[:, : self.p] -= self.u[rows, : self.p]
-        step = np.linalg.solve(self.system[rows], gradient[:, :, None])[:, :, 0]
-        dt = step @ self.rows
-        # What the tight samples take of the gradient are their weights times their slopes.
-        taken = np.where(tight, -self.stiff * dt, 0.0)
-        self.c[rows] = np.where(tight, np.clip(taken / np.where(tight, a, 1.0), 0.0, 1.0), self.on[rows])
+        tight = self.tight[rows]
+        gradient, step, dt = self._newton(rows, np.zeros(tight.shape))
         still = np.linalg.norm(step, axis=1) <= _STILL * self.lengths[rows]
-        released = self._release(rows[still], a[still], taken[still])
         moving = ~still
         slope = np.einsum("bj,bj->b", gradient[moving], step[moving])
-        self._move(rows[moving], a[moving], step[moving], np.where(tight, 0.0, dt)[moving], slope)
+        self._move(rows[moving], step[moving], np.where(tight, 0.0, dt)[moving], slope)
+        released = self._release(rows[still], np.where(tight, -self.stiff * dt, 0.0)[still])
         return np.concatenate([rows[moving], released])
 
-    def _release(self, rows: IntArray, a: Array, taken: Array) -> IntArray:
-        """Release the tight sample with the most to gain, on the side that gains; returns the starts that have one."""
+    def _newton(self, rows: IntArray, taken: Array) -> tuple[Array, Array, Array]:
+        """Gradients less what the tight samples take, steps to the maxima of the faces, changes of pre-activations."""
+        gradient = (self.a[rows] * (self.on[rows] & ~self.tight[rows]) + taken) @ self.Z
+        gradient[:, : self.p] -= self.u[rows, : self.p]
+        step = np.linalg.solve(self.system[rows], gradient[:, :, None])[:, :, 0]
+        return gradient, step, step @ self.rows
+
+    def _release(self, rows: IntArray, taken: Array) -> IntArray:
+        """Release the tight sample with the most to gain, on the side that gains; returns the starts that have one.
+
+        What tight samples take of the gradient, (B, n), are their weights times their slopes.
+        """
+        a, at = self.a[rows], np.arange(len(rows))
         excess = np.where(self.tight[rows], np.maximum(taken, a - taken), 0.0) * self.sizes
         worst = np.argmax(excess, axis=1)
-        at = np.arange(len(rows))
         some = excess[at, worst] > _OUTSIDE * self.lengths[rows]
+        self._settle(rows[~some], taken[~some])
         rows, worst, at = rows[some], worst[some], at[some]
         self._set_tight(rows, worst, False)
         self.on[rows, worst] = taken[at, worst] < a[at, worst]
         return rows
 
-    def _move(self, rows: IntArray, a: Array, step: Array, dt: Array, slope: Array) -> None:
+    def _settle(self, rows: IntArray, taken: Array) -> None:
+        """Remove what is left of the gradient of starts that have arrived, and note their slopes."""
+        tight = self.tight[rows]
+        for _ in range(_SETTLING):
+            _, step, dt = self._newton(rows, taken)
+            self.u[rows] += step
+            taken = np.where(tight, taken - self.stiff * dt, 0.0)
+        self.t[rows] = np.where(tight, 0.0, self.u[rows] @ self.rows)
+        self.c[rows] = np.where(tight, np.clip(taken / np.where(tight, self.a[rows], 1.0), 0.0, 1.0), self.on[rows])
+
+    def _move(self, rows: IntArray, step: Array, dt: Array, slope: Array) -> None:
         """Go along each direction to the first point where the value stops rising."""
         t, on = self.t[rows], self.on[rows]
-        kinks, at, gains = _next_kinks(t, dt, on, a)
+        kinks, at, gains = _next_kinks(t, dt, on, self.a[rows])
         # Slope of the value along the line before each kink, and the length at which it would vanish there.
         before = slope[:, None] + np.cumsum(gains, axis=1) - gains
         top = before / slope[:, None]
@@ -133,6 +158,7 @@ class _Climb:
         passed, which = np.nonzero(np.arange(at.shape[1]) < (last + ~(smooth | kinked))[:, None])
         on[passed, kinks[passed, which]] ^= True
         self.u[rows] += length[:, None] * step
+        self.lengths[rows] = np.maximum(self.lengths[rows], np.linalg.norm(self.u[rows], axis=1))
         self.t[rows], self.on[rows] = t + length[:, None] * dt, on
         stopped = kinks[b, last]
         self.t[rows[kinked], stopped[kinked]] = 0.0
