@@ -37,10 +37,10 @@ _SLIDE_STEPS, _SHORT_SLIDE = 200, 100
 # The interior point method starts from this gap and stops at a share of the violation.
 _CELLS_GAP, _CELLS_SHARE, _CELLS_TOL = 0.01, 0.02, 1e-3
 # Starts of a search: random ones and, up to a rank, those near each neuron. Beyond it there are fewer near ones, which
-# cost more, and more random ones for every dimension. Measured on diabetes (rank 11), near its optimum: 1,000 random
-# starts found 1 missing neuron, as many near the neurons 44; on Gaussian data of rank 20 with 450 random starts instead
-# of 50 the search ended in half the time.
-_RANDOM, _NEAR, _NEAR_RANK, _MORE = 50, 4, 12, 50
+# cost more, and more random ones for every dimension, up to a number. Measured on diabetes (rank 11), near its optimum:
+# 1,000 random starts found 1 missing neuron, as many near the neurons 44; on Gaussian data of rank 20 with 450 random
+# starts instead of 50 the search ended in half the time.
+_RANDOM, _NEAR, _NEAR_RANK, _MORE, _MOST, _THOROUGH = 50, 4, 12, 50, 400, 2_000
 # Only a share of these starts, but at least the first number, is used while they find more than this many neurons for
 # every one that the network has.
 _LEAST_SHARE, _ENOUGH = 0.125, 2
@@ -172,8 +172,8 @@ def generate(
         problem,
         rng,
         tol,
-        n_starts or _RANDOM + _MORE * max(k - _NEAR_RANK, 0),
-        n_thorough or 100 + 100 * k,
+        n_starts or _RANDOM + min(_MORE * max(k - _NEAR_RANK, 0), _MOST),
+        n_thorough or min(100 + 100 * k, _THOROUGH),
         max_steps,
         should_stop,
     )
@@ -240,11 +240,12 @@ class _Loop:
         if self.violation > _FAR:
             self._slide(joined, _SLIDE_STEPS)
         elif self.rest > 0:
-            self.rest -= 1
+            # Where nothing was found only the accuracy is left to gain: the methods take turns.
+            self.rest = self.rest - 1 if self.violation > self.tol else 0
             self._minimise_in_cells(joined)
         else:
             self._minimise(joined, tol)
-            if self.state.residual > tol:
+            if self.state.residual > max(tol, self.tol):
                 self.rest, self.patience = self.patience, 2 * self.patience
 
     def _adjust_share(self, n_found: int) -> None:
