@@ -21,7 +21,7 @@ import numpy as np
 from convexrelu.arrays import Array, BoolArray
 from convexrelu.native.newton import NewtonSystem
 from convexrelu.native.reduced import Iterate, ReducedProblem
-from convexrelu.native.second_order import Scaling, longest_step, product, quotient
+from convexrelu.native.second_order import Scaling, is_inside, longest_step, product, quotient
 
 # A pre-activation this small, relative to the norms of neuron and row, is a tie: its slope tells the side.
 _TIE = 1e-9
@@ -72,7 +72,10 @@ def minimise_in_cells(
         state = _State.of(cells, point)
         if state.arrived(tol) or should_stop():
             break
-        point = state.step()
+        new = state.step()
+        if not all(map(is_inside, cells.pairs(new))):  # as near to the boundary as rounding allows
+            break
+        point = new
     return cells.iterate_of(point)
 
 
@@ -108,6 +111,11 @@ class _Cells:
         h = 0.5 * (mu / lam + np.sqrt((mu / lam) ** 2 + 4 * costs**2))
         y = -lam * u[:, : problem.n_penalized] / h[:, None]
         return _Point(u, h, iterate.beta, r, np.where(self.e != 0, mu / np.maximum(r, 1e-300), 0.0), y)
+
+    def pairs(self, point: _Point) -> tuple[Array, Array]:
+        """The points (h, S u) and (lam, y) of second-order cones (m, p + 1)."""
+        x = np.column_stack([point.h, point.u[:, : self.problem.n_penalized]])
+        return x, np.column_stack([np.full(len(x), self.problem.weight_decay), point.y])
 
     def iterate_of(self, point: _Point) -> Iterate:
         """The network of a point, with the slopes that its multipliers say."""
@@ -174,17 +182,16 @@ class _State:
 
     @classmethod
     def of(cls, cells: _Cells, point: _Point) -> _State:
-        problem, lam, p = cells.problem, cells.problem.weight_decay, cells.problem.n_penalized
+        problem, p = cells.problem, cells.problem.n_penalized
         t, weights = point.u @ problem.Z.T, cells.signs[:, None] * cells.D
         f = (weights * t).sum(axis=0) + problem.linear @ point.beta
         nu = -problem.loss.gradient(f)
         off_u = -(weights * nu + cells.e * point.rho) @ problem.Z
         off_u[:, :p] -= point.y
-        x = np.column_stack([point.h, point.u[:, :p]])
-        scaling = Scaling.of(x, np.column_stack([np.full(len(x), lam), point.y]))
+        scaling = Scaling.of(*cells.pairs(point))
         root = np.sqrt(np.maximum(problem.loss.curvature(f), _FLOOR * problem.loss.stiffness))
         k = problem.Z.shape[1]
-        blocks = (np.where(cells.e != 0, point.rho / point.r, 0.0) @ problem.outer).reshape(len(x), k, k)
+        blocks = (np.where(cells.e != 0, point.rho / point.r, 0.0) @ problem.outer).reshape(-1, k, k)
         blocks[:, :p, :p] += scaling.curvature()
         system = NewtonSystem(blocks, root * weights, problem.Z, root[:, None] * problem.linear, problem.ridge)
         return cls(

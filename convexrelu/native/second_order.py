@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from convexrelu.arrays import Array
+from convexrelu.arrays import EPS, Array
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,11 @@ def quotient(a: Array, b: Array) -> Array:
     """The c with a o c = b."""
     head = (a[:, 0] * b[:, 0] - np.einsum("bj,bj->b", a[:, 1:], b[:, 1:])) / _determinants(a)
     return np.column_stack([head, (b[:, 1:] - head[:, None] * a[:, 1:]) / a[:, :1]])
+
+
+def is_inside(x: Array) -> bool:
+    """Whether all points are interior, by more than rounding."""
+    return bool((x[:, 0] > (1 + 4 * EPS) * np.sqrt(np.einsum("bj,bj->b", x[:, 1:], x[:, 1:]))).all())
 
 
 def longest_step(x: Array, dx: Array) -> float:
