@@ -257,7 +257,9 @@ class _Loop:
         """Rounds since the best objective or violation was last improved by what matters."""
         objective, violation = self.record
         better = self.best.objective < objective - 0.01 * self.tol * abs(self.best.objective)
-        self.stale = 0 if better or self.violation < 0.9 * violation else self.stale + 1
+        # The violation is negative where no neuron is missing: then it is no progress that it stays so.
+        lower = self.violation < violation - 0.1 * abs(violation)
+        self.stale = 0 if better or lower else self.stale + 1
         self.record = min(self.best.objective, objective), min(self.violation, violation)
 
     def _search(self, n_random: int) -> SearchResult:
