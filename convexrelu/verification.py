@@ -47,6 +47,10 @@ _ADVICE = {
 }
 
 
+UNDECIDED = (
+    "the weights do not tell which: the samples on kinks of the loss stay there under either weight decay. Another one "
+    "(AdamW's) was in force, or the stated one had no time to act"
+)
 FITS = {
     RESOLVING: "the best network found with these activation patterns",
     DESCENDING: "what gradient descent still finds from there",
@@ -241,6 +245,8 @@ class Verification:
         e = s.explanation
         decayed = " and ".join(["the weights", *(name.replace("_", " ") for name in e.decayed)])
         rows.append((f"{e.residual:.2e}", f"residual of the best fitting objective: {e.weight_decay:.4g} on {decayed}"))
+        if e.is_undecided:
+            rows.append(("-", UNDECIDED))
         return rows
 
     def _predictions(self) -> list[tuple[str, str]]:

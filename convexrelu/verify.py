@@ -27,16 +27,12 @@ from convexrelu.patterns.enumeration import enumerate_arrangement
 from convexrelu.pricing.dual_norm import best_neuron
 from convexrelu.problem import TrainingProblem
 from convexrelu.solve import check_arguments, solve
-from convexrelu.stationarity import Stationarity, directional_residual, stationarity
+from convexrelu.stationarity import STATIONARY, Stationarity, directional_residual, stationarity
 from convexrelu.subgradient import subgradient
 from convexrelu.verification import MissingNeuron, Verdict, Verification
 
-# A stationary network has a directional residual below this: gradient descent that has converged leaves 1e-6 to 1e-2.
-STATIONARY = 0.03
-# ... and gains less than this part of its distance to the optimum by repairs within its own patterns.
+# A stationary network gains less than this part of its distance to the optimum by repairs within its own patterns.
 LOCAL_SHARE = 0.1
-# Another objective explains a network when its residual is below the first, and this share of the stated one's.
-EXPLAINED, OF_STATED = 0.2, 0.1
 # Networks up to this width warm-start the solver; it carries every neuron along.
 WARM_WIDTH = 100
 # Up to this many patterns, and entries of them, directions are generated in all. Measured: 500 samples of one input,
@@ -270,7 +266,7 @@ def _verdict(
         return Verdict.OPTIMAL
     if attained <= tol:
         return Verdict.UNPROVEN
-    if _is_explained(state):
+    if state.explanation.is_another:
         return Verdict.DIFFERENT_OBJECTIVE
     gained = sum(step.gain for step in local) / max(abs(certificate.objective), certificate.negligible)
     if state.directional <= STATIONARY and gained <= max(tol, LOCAL_SHARE * attained):
@@ -278,9 +274,3 @@ def _verdict(
     # A network that is nearly as good as a stationary one, where its repairs and further training end, is next to it.
     near = gained <= LOCAL_SHARE * attained and directional_residual(problem, local[-1].network) <= STATIONARY
     return Verdict.STATIONARY if near else Verdict.NOT_CONVERGED
-
-
-def _is_explained(state: Stationarity) -> bool:
-    """Whether a network far from stationary for the stated objective is near it for another."""
-    other = state.explanation
-    return other.stated_residual > STATIONARY and other.residual <= min(EXPLAINED, OF_STATED * other.stated_residual)

@@ -100,6 +100,18 @@ def test_a_network_of_another_weight_decay():
     assert v.stationarity.explanation.weight_decay == pytest.approx(0.1, rel=0.02)
 
 
+def test_a_network_whose_weights_do_not_tell_the_weight_decay():
+    x = np.linspace(-1, 2, 7)
+    problem = cr.TrainingProblem(x[:, None], np.sin(2 * x), 1e-3, loss="absolute")
+    network = cr.solve(problem, tol=1e-8).network
+    unfinished = replace(
+        network, hidden=3 * network.hidden, hidden_bias=3 * network.hidden_bias, output=network.output / 3
+    )
+    v = cr.verify(problem, unfinished)
+    assert v.verdict is cr.Verdict.NOT_CONVERGED
+    assert "do not tell" in v.report()
+
+
 def test_dead_neurons_do_not_hide_a_spurious_point():
     problem = sine()
     optimal = cr.solve(problem).network
