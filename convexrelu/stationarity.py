@@ -29,8 +29,8 @@ EXACT = 1e-12
 # Subsets of concave kinks that are tried for one neuron.
 MOST_SUBSETS = 256
 STEPS = 400
-# The search for slopes ends when no neuron's residual falls below this share of what it was so many steps before.
-WINDOW, SLOW = 40, 0.99
+# The search for a neuron's slopes ends when its residual is above this share of what it was so many steps before.
+WINDOW, SLOW = 30, 0.995
 # A stationary network has a directional residual below this: gradient descent that has converged leaves 1e-6 to 1e-2.
 STATIONARY = 0.03
 # Another objective explains a network when its residual is below the first, and this share of the stated one's.
@@ -304,7 +304,7 @@ def _shortest(base: Array, terms: Array) -> Array:
     step = 1 / np.maximum(largest, TINY)[:, None]
     c = y = np.full(terms.shape[:2], 0.5)
     lowest, momentum = np.full(len(base), math.inf), np.ones(len(base))
-    before = lowest
+    before, rows = lowest.copy(), np.arange(len(base))
     for step_number in range(STEPS):
         gradient = (terms @ (base + _combined(y, terms))[:, :, None])[:, :, 0]
         after = np.clip(y - step * gradient, 0.0, 1.0)
@@ -313,13 +313,14 @@ def _shortest(base: Array, terms: Array) -> Array:
         momentum[((y - after) * moved).sum(axis=1) > 0] = 1.0
         following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         y, c, momentum = after + ((momentum - 1) / following)[:, None] * moved, after, following
-        lowest = np.minimum(lowest, row_norms(base + _combined(c, terms)))
-        if np.abs(moved).max() < 1e-10:
-            break
+        lowest[rows] = np.minimum(lowest[rows], row_norms(base + _combined(c, terms)))
         if step_number % WINDOW == WINDOW - 1:
-            if (lowest > SLOW * before).all():
+            # Rows that have come to rest are left alone.
+            on = (np.abs(moved).max(axis=1) >= 1e-10) & (lowest[rows] <= SLOW * before[rows])
+            if not on.any():
                 break
-            before = lowest
+            before[rows] = lowest[rows]
+            base, terms, step, y, c, momentum, rows = (part[on] for part in (base, terms, step, y, c, momentum, rows))
     return lowest
 
 

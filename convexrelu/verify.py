@@ -22,10 +22,12 @@ from convexrelu.improvements import Improvement, improvements
 from convexrelu.interop.imported import Imported
 from convexrelu.interop.reading import read_model
 from convexrelu.network import Network
+from convexrelu.optimal_range import optimal_range
 from convexrelu.own_patterns import resolved
 from convexrelu.patterns.enumeration import enumerate_arrangement
 from convexrelu.pricing.dual_norm import best_neuron
 from convexrelu.problem import TrainingProblem
+from convexrelu.result import Result, Solution, Status
 from convexrelu.solve import check_arguments, solve
 from convexrelu.stationarity import STATIONARY, Stationarity, directional_residual, stationarity
 from convexrelu.subgradient import subgradient
@@ -39,8 +41,9 @@ WARM_WIDTH = 100
 # 999 patterns, 0.2 s against 0.7 to 2.6 s for the solver.
 MOST_LISTED, MOST_BITS = 5_000, 2_000_000
 TIME_LIMIT = 10.0
+UNPROVEN = "the optimum is not proven"
 # Part of the time that the solver may end at; the rest is for what needs no solver.
-SOLVER_SHARE, LEAST_SHARE = 0.8, 0.2
+SOLVER_SHARE, LEAST_SHARE = 0.65, 0.2
 
 
 def verify(
@@ -107,8 +110,10 @@ def verify(
     left = None
     if time_limit is not None:
         left = max(SOLVER_SHARE * time_limit - (time.perf_counter() - began), LEAST_SHARE * time_limit)
-    best, proof = _optimum(problem, reduced, warm_start, tol, left)
-    certificate = replace(proof, objective=objective)
+    solving = time.perf_counter()
+    result = _optimum(problem, reduced, warm_start, tol, left)
+    best, taken = result.network, time.perf_counter() - solving
+    certificate = replace(result.certificate, objective=objective)
     if state.directional <= STATIONARY:  # else its own residual proves nothing of use
         own = own_certificate(problem, network, tol, time_limit)
         certificate = min(certificate, own, key=lambda c: c.gap)
@@ -119,6 +124,7 @@ def verify(
     improved = min(candidates, key=problem.objective)
     attained = max(objective - problem.objective(improved), 0.0) / max(abs(objective), certificate.negligible)
     F, better = network(problem.X), improved(problem.X)
+    left = math.inf if time_limit is None else time_limit - (time.perf_counter() - began)
     return Verification(
         verdict=_verdict(problem, certificate, attained, local, state, tol),
         certificate=certificate,
@@ -129,6 +135,7 @@ def verify(
         missing=missing,
         prediction_distance=float(np.sqrt(np.mean((F - better) ** 2))),
         prediction_spread=float(np.std(problem.Y)),
+        optimal_range=optimal_range(network, result, taken, left) if result.status is Status.OPTIMAL else UNPROVEN,
         rounding=0.0 if imported is None else _rounding(imported, problem.X, F),
         network=network,
         improved=improved,
@@ -161,7 +168,7 @@ def _network(problem: TrainingProblem, model: Any) -> tuple[Network, Imported | 
 
 def _optimum(
     problem: TrainingProblem, reduced: Network, warm_start: Network | None, tol: float, seconds: float | None
-) -> tuple[Network, Certificate]:
+) -> Result:
     """The best network found, with its certificate: over all patterns where these are few, else the solver's."""
     if problem.loss.is_smooth and problem.Y.shape[1] == 1:
         try:
@@ -169,12 +176,11 @@ def _optimum(
         except TooManyPatternsError:
             listed = None
         if listed is not None and listed.size <= MOST_BITS:
-            found = resolved(problem, reduced, 0.1 * SHARE * tol, listed)
+            found = resolved(problem, reduced, 1e-5 * SHARE * tol, listed)
             own = own_certificate(problem, found, SHARE * tol, seconds)
             if own.gap <= SHARE * tol:
-                return found, own
-    result = solve(problem, tol=SHARE * tol, time_limit=seconds, warm_start=warm_start)
-    return result.network, result.certificate
+                return Result(found, own, Status.OPTIMAL, Solution.empty(problem, "over all patterns"), problem)
+    return solve(problem, tol=SHARE * tol, time_limit=seconds, warm_start=warm_start)
 
 
 def _finite_objective(problem: TrainingProblem, network: Network) -> float:
