@@ -1,0 +1,443 @@
+"""Training the output weights of given neurons of one input, for any loss and any number of tasks: `trained`.
+
+    minimise   L(F) + sum_j rho_j |c_j| + (price_a |a|^2 + price_c |c|^2) / 2
+
+Letters: `z` (m, T) values at the nodes, `A` (n, m) interpolation between the nodes, F = A z; `c_j` (T,) output weights;
+`a`, `c` (T,) skip and output bias. The neurons' effects (`candidates`) make up the spline:
+
+    D_k z = sum_j kappa_jk c_j,    slope(z) = sum_j sigma_j c_j + a,
+    level(z) = sum_j level_j c_j + xi a + c,
+
+with D the curvature at the inner nodes, slope and level at the first. Their dual variables are `G` (m, T), `P`, `R`
+(T,), and `g_j = sum_k kappa_jk G_k + sigma_j P + level_j R` is the correlation of neuron j. At the optimum |g_j| <= rho_j and
+
+    A^T nu = D^T G + slope^T P + level^T R,   c_j = alpha_j g_j,   alpha_j room_j = 0,   room_j = (rho_j^2 - |g_j|^2) / 2,
+    P + xi R = price_a a,   R = price_c c,
+
+with the slopes nu of the loss (`convexrelu.univariate.slopes`); the method follows the points where the products are a
+falling constant instead (Mehrotra 1992, as in `interior_point`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from convexrelu.arrays import Array, row_norms
+from convexrelu.univariate.banded import Bands
+from convexrelu.univariate.candidates import Effects
+from convexrelu.univariate.hats import bends, bends_transposed, scaled_bends
+from convexrelu.univariate.slopes import LossSlopes, Slopes
+
+# Steps, and the share of the way to the boundary that one may go.
+STEPS, SHARE = 100, 0.99
+# Steps in a row without a smaller gap, or smaller products, after which rounding has won.
+PATIENCE = 6
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronProgram:
+    """Samples, their loss, neurons and prices; in units in which all are about one.
+
+    Attributes
+    ----------
+    t : float64 (n,)
+        Positions, increasing; all nodes where the loss fixes the predictions.
+    slopes : LossSlopes
+    effects : Effects
+    rho : float64 (k,)
+    xi : float
+        What a unit of skip adds to the value at the first point.
+    prices : (float, float)
+        Of skip and output bias: zero if they are free, infinite if there is none.
+    """
+
+    t: Array
+    slopes: LossSlopes
+    effects: Effects
+    rho: Array
+    xi: float
+    prices: tuple[float, float]
+
+
+class Point(NamedTuple):
+    """An iterate, or a step, in the letters of the module."""
+
+    z: Array
+    G: Array
+    ends: Array  # P, R, a, c (4, T)
+    alpha: Array
+    slopes: Slopes
+
+    def moved(self, step: Point, length: float) -> Point:
+        """The point a multiple of a step away."""
+        slopes = Slopes(*(s + length * d for s, d in zip(self.slopes, step.slopes, strict=True)))
+        z, G, ends, alpha = (s + length * d for s, d in zip(self[:4], step[:4], strict=True))
+        return Point(z, G, ends, alpha, slopes)
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What the method ends with.
+
+    Attributes
+    ----------
+    c : float64 (k, T)
+        Output weights.
+    skip, constant : float64 (T,)
+    nu : float64 (n, T)
+    size : float64 (k,)
+        |g_j| / rho_j.
+    objective, missed : float
+        And what the equations lack, as the objective sees it.
+    gap, distance : float
+        As far as the method knows, relative and absolute; `missed` included.
+    """
+
+    c: Array
+    skip: Array
+    constant: Array
+    nu: Array
+    size: Array
+    objective: float
+    missed: float
+    gap: float
+    distance: float
+
+
+def trained(program: NeuronProgram, tol: float) -> Outputs:
+    """The best output weights; cost per step O(n T^2) for samples and O(m T^3) for nodes, 10 to 40 steps do."""
+    interior = _Interior(program)
+    point, best, stalled, least = interior.start(), None, 0, math.inf
+    for _ in range(STEPS):
+        with np.errstate(all="ignore"):
+            state = _State(interior, point)
+            found, product = state.judged(), interior.mean_product(point)
+        better = best is None or found.distance < 0.9 * best.distance
+        stalled = 0 if better or product < 0.9 * least else stalled + 1
+        best = found if best is None or found.distance < best.distance else best
+        least = min(product, least)
+        if best.gap <= tol or stalled > PATIENCE:
+            break
+        with np.errstate(all="ignore"):
+            following = state.step()
+        if not all(np.isfinite(part).all() for part in (*following[:4], *following.slopes)):
+            break
+        point = following
+    assert best is not None
+    return best
+
+
+class _Interior:
+    """A program with what does not change from step to step."""
+
+    def __init__(self, program: NeuronProgram) -> None:
+        self.program, self.effects = program, program.effects
+        self.T = program.slopes.basis.shape[1]
+        nodes = self.effects.nodes
+        self.m = len(nodes)
+        self.unit, self.bend = scaled_bends(nodes)
+        self.slope, self.level = np.zeros(self.m), np.zeros(self.m)
+        self.level[0] = 1.0
+        if self.m > 1:
+            self.slope[:2] = np.array([-1.0, 1.0]) / (nodes[1] - nodes[0])
+        self.A, self.interval = self._interpolation(nodes, program.t)
+        # The node after a neuron's own; none after the last.
+        self.after = np.minimum(self.effects.node + 1, self.m - 1)
+
+    def _interpolation(self, nodes: Array, t: Array) -> tuple[sp.csr_array, sp.csr_array]:
+        """A (n, m), and for each gap between nodes its samples' products of the two entries (m - 1, n)."""
+        n = len(t)
+        if self.m == 1:
+            return sp.csr_array(np.ones((n, 1))), sp.csr_array((0, n))
+        k = np.clip(np.searchsorted(nodes, t, side="right") - 1, 0, self.m - 2)
+        theta = (t - nodes[k]) / (nodes[k + 1] - nodes[k])
+        rows = np.arange(n)
+        entries = np.concatenate([1 - theta, theta]), (np.tile(rows, 2), np.concatenate([k, k + 1]))
+        return sp.csr_array(entries, shape=(n, self.m)), sp.csr_array(
+            (theta * (1 - theta), (k, rows)), shape=(self.m - 1, n)
+        )
+
+    @cached_property
+    def squares(self) -> sp.csr_array:
+        """The squares of A's entries, transposed."""
+        return self.A.multiply(self.A).T.tocsr()
+
+    @cached_property
+    def fixed(self) -> tuple[Array, Array] | None:
+        """Which nodes the loss fixes (m,), and their values (m, T)."""
+        values = self.program.slopes.fixed
+        if values is None:
+            return None
+        at = np.searchsorted(self.effects.nodes, self.program.t)
+        mask, whole = np.zeros(self.m, dtype=bool), np.zeros((self.m, self.T))
+        mask[at], whole[at] = True, values
+        return mask, whole
+
+    def start(self) -> Point:
+        """Nothing bends; products of about one."""
+        z = np.zeros((self.m, self.T)) if self.fixed is None else self.fixed[1]
+        none = np.zeros_like(z), np.zeros((4, self.T))
+        return Point(z, *none, 1 / self.program.rho, self.program.slopes.start())
+
+    def correlations(self, G: Array, ends: Array) -> Array:
+        """The g (k, T)."""
+        e = self.effects
+        g: Array = e.kappa[:, :1] * G[e.node] + e.kappa[:, 1:] * G[self.after]
+        return g + e.sigma[:, None] * ends[0] + e.level[:, None] * ends[1]
+
+    def at_nodes(self, first: Array, second: Array) -> Array:
+        """Sums by node of what neurons (k, ...) do at their own node and at the next one."""
+        out = np.zeros((self.m, *first.shape[1:]))
+        np.add.at(out, self.effects.node, first)
+        np.add.at(out, self.after, second)
+        return out
+
+    def room(self, g: Array) -> Array:
+        """How far (k,) the correlations are from their bounds."""
+        size = row_norms(g)
+        room: Array = (self.program.rho - size) * (self.program.rho + size) / 2
+        return room
+
+    def mean_product(self, point: Point) -> float:
+        """What should vanish."""
+        total, count = self.program.slopes.products(point.slopes)
+        total += float(point.alpha @ self.room(self.correlations(point.G, point.ends)))
+        return total / max(count + len(point.alpha), 1)
+
+    def length(self, point: Point, step: Point, share: float) -> float:
+        """How far to go, at most one, for all that must stay inside to do so."""
+        g, dg = self.correlations(point.G, point.ends), self.correlations(step.G, step.ends)
+        # |g + s dg| = rho at the larger root of a quadratic.
+        square, cross = np.sum(dg * dg, axis=1), np.sum(g * dg, axis=1)
+        reach = (np.sqrt(cross**2 + 2 * square * self.room(g)) - cross) / np.where(square > 0, square, 1.0)
+        reach = np.where(square > 0, reach, np.inf)
+        falling = np.where(step.alpha < 0, -point.alpha / np.minimum(step.alpha, -1e-300), np.inf)
+        nearest = share * float(min(reach.min(initial=np.inf), falling.min(initial=np.inf)))
+        return min(1.0, nearest, self.program.slopes.length(point.slopes, step.slopes, share))
+
+
+class _State:
+    """A point, what it lacks, and the steps from it."""
+
+    def __init__(self, interior: _Interior, point: Point) -> None:
+        self.interior, self.point = interior, point
+        nodes = interior.effects.nodes
+        self.F = interior.A @ point.z
+        self.bent = bends(nodes, point.z)
+        self.pressed = bends_transposed(nodes, point.G)
+        self.pressed += np.outer(interior.slope, point.ends[0]) + np.outer(interior.level, point.ends[1])
+        self.nu = point.slopes.nu
+        if interior.fixed is not None:
+            self.nu = self.pressed[interior.fixed[0]]
+        self.balance = interior.A.T @ self.nu - self.pressed
+        self.g = interior.correlations(point.G, point.ends)
+        self.room = interior.room(self.g)
+        self.c = point.alpha[:, None] * self.g
+
+    def judged(self) -> Outputs:
+        """The point with its gap, to which what its equations lack is added."""
+        program, (P, R, a, c) = self.interior.program, self.point.ends
+        primal = program.slopes.loss(self.F) + float(program.rho @ row_norms(self.c))
+        dual = program.slopes.dual(self.nu)
+        for price, dual_end, primal_end in zip(program.prices, (P + program.xi * R, R), (a, c), strict=True):
+            if 0 < price < math.inf:
+                primal += price * float(primal_end @ primal_end) / 2
+                dual -= float(dual_end @ dual_end) / (2 * price)
+        missed = self._missed()
+        distance = abs(primal - dual) + missed
+        distance = distance if math.isfinite(distance) else math.inf
+        gap = distance / max(abs(primal), 1e-300)
+        size = row_norms(self.g) / program.rho
+        return Outputs(self.c, a, c, self.nu, size, primal, missed, gap, distance)
+
+    def _missed(self) -> float:
+        """What the equations lack, as the objective sees it. In the program's units values are about one."""
+        ends, z, (curvature, slope, level) = self.point.ends, self.point.z, self._made(self.c)
+        rows = self._linear_rows()
+        missed = float(np.sum(np.abs(self.balance) * (1 + np.abs(z - z.mean(axis=0)))))
+        missed += float(np.sum(np.abs((self.bent - curvature) * self.point.G)))
+        missed += float(np.sum(np.abs((self.interior.slope @ z - slope - ends[2]) * ends[0])))
+        rest = self.interior.level @ z - level - self.interior.program.xi * ends[2] - ends[3]
+        return missed + float(np.sum(np.abs(rest * ends[1])) + np.sum(np.abs(rows * (1 + np.abs(ends[2:])))))
+
+    def _made(self, c: Array) -> tuple[Array, Array, Array]:
+        """Curvature (m, T), slope and level (T,) of output weights c (k, T)."""
+        e = self.interior.effects
+        curvature = self.interior.at_nodes(e.kappa[:, :1] * c, e.kappa[:, 1:] * c)
+        return curvature, e.sigma @ c, e.level @ c
+
+    def _linear_rows(self) -> Array:
+        """What the equations of skip and output bias lack (2, T)."""
+        program, (P, R, a, c) = self.interior.program, self.point.ends
+        rows = [
+            value if math.isinf(price) else force - price * value
+            for price, force, value in zip(program.prices, (P + program.xi * R, R), (a, c), strict=True)
+        ]
+        return np.array(rows)
+
+    def step(self) -> Point:
+        """The step after Mehrotra's predictor and corrector, as the point it leads to."""
+        interior, point = self.interior, self.point
+        self._factorise()
+        still = np.zeros_like(point.alpha), np.zeros_like(self.g), (0.0, 0.0)
+        ahead = self._solve(0.0, *still)
+        now = interior.mean_product(point)
+        then = interior.mean_product(point.moved(ahead, interior.length(point, ahead, 1.0)))
+        aim = now * (then / now) ** 3 if now > 0 else 0.0
+        dg = interior.correlations(ahead.G, ahead.ends)
+        of_alpha = ahead.alpha * np.sum(self.g * dg, axis=1) + point.alpha * np.sum(dg * dg, axis=1) / 2
+        arms = interior.program.slopes.second_order(ahead.slopes)
+        change = self._solve(aim, of_alpha, ahead.alpha[:, None] * dg, (aim + arms[0], aim + arms[1]))
+        return point.moved(change, interior.length(point, change, SHARE))
+
+    def _factorise(self) -> None:
+        """The banded matrix of z and G, bordered by P, R, a and c."""
+        interior, T = self.interior, self.interior.T
+        self.K = interior.program.slopes.stiffness(self.point.slopes)
+        outer = self.g[:, :, None] * self.g[:, None, :] / self.room[:, None, None]
+        softness = self.point.alpha[:, None, None] * (np.eye(T) + outer)
+        e = interior.effects
+        first, second, sigma, level = (w[:, None, None] for w in (*e.kappa.T, e.sigma, e.level))
+        self.factors = self._bands(softness, first, second).factorised()
+        with_ends = [interior.at_nodes(first * w * softness, second * w * softness) for w in (sigma, level)]
+        self.border = self._border(with_ends)
+        self.answers = self.factors.solve(self.border)
+        corner = np.zeros((4, T, 4, T))
+        pairs = ((sigma, sigma), (sigma, level), (level, level))
+        for (i, k), (left, right) in zip(((0, 0), (0, 1), (1, 1)), pairs, strict=True):
+            corner[i, :, k] = corner[k, :, i] = -(left * right * softness).sum(axis=0)
+        self._set_linear_rows(corner)
+        corner = corner.reshape(4 * T, 4 * T)
+        corner[: 2 * T, : 2 * T] -= self._transposed_border() @ self.answers
+        self.corner = corner
+
+    def _set_linear_rows(self, corner: Array) -> None:
+        """The equations of skip and output bias, and their place in those of slope and level."""
+        program, eye = self.interior.program, np.eye(self.interior.T)
+        corner[0, :, 2], corner[1, :, 2], corner[1, :, 3] = -eye, -program.xi * eye, -eye
+        if self.interior.m == 1:
+            corner[0, :, 2], corner[0, :, 0] = 0.0, eye
+        for row, price, forces in ((2, program.prices[0], (1.0, program.xi)), (3, program.prices[1], (0.0, 1.0))):
+            if math.isinf(price):
+                corner[row, :, row] = eye
+                continue
+            corner[row, :, 0], corner[row, :, 1] = -forces[0] * eye, -forces[1] * eye
+            corner[row, :, row] = price * eye
+
+    def _bands(self, softness: Array, first: Array, second: Array) -> Bands:
+        """Unknowns z_k, G_k / unit_k in turn."""
+        interior, T = self.interior, self.interior.T
+        m, eye, bend, unit = interior.m, np.eye(T), interior.bend, interior.unit
+        bands = Bands(m, T)
+        mask = np.zeros(m, dtype=bool) if interior.fixed is None else interior.fixed[0]
+        diagonal, off = self._gram()
+        bands.add(0, 0, 0, np.where(mask[:, None, None], eye, diagonal))
+        bands.add(0, 0, 1, off * ~mask[:-1, None, None])
+        bands.add(0, 0, -1, off * ~mask[1:, None, None])
+        own = -(unit**2)[:, None, None] * interior.at_nodes(first**2 * softness, second**2 * softness)
+        own[[0, -1]] = -eye
+        bands.add(1, 1, 0, own)
+        both = interior.at_nodes(first * second * softness, 0 * softness)[:-1]
+        both *= -(unit[1:] * unit[:-1])[:, None, None]
+        bands.add(1, 1, 1, both)
+        bands.add(1, 1, -1, both)
+        for p in (-1, 0, 1):
+            here = slice(max(-p, 0), m - max(p, 0))  # nodes k whose neighbour k + p exists
+            there = slice(max(p, 0), m - max(-p, 0))
+            blocks = bend[p + 1, here][:, None, None] * eye
+            bands.add(1, 0, p, blocks)
+            bands.add(0, 1, -p, blocks * ~mask[there, None, None])
+        return bands
+
+    def _gram(self) -> tuple[Array, Array]:
+        """Blocks (m, T, T) and (m - 1, T, T) of A^T K A."""
+        interior, T = self.interior, self.interior.T
+        flat = self.K.reshape(len(self.K), -1)
+        diagonal, off = interior.squares @ flat, interior.interval @ flat
+        if self.K.ndim == 3:
+            return diagonal.reshape(-1, T, T), off.reshape(-1, T, T)
+        eye = np.eye(T)
+        return diagonal[:, :, None] * eye, off[:, :, None] * eye
+
+    def _border(self, with_ends: list[Array]) -> Array:
+        """What P and R (2 T columns) do in the equations of z and G."""
+        interior, T = self.interior, self.interior.T
+        border = np.zeros((interior.m, 2, T, 2, T))
+        eye = np.eye(T)
+        for k, row in enumerate((interior.slope, interior.level)):
+            border[:, 0, :, k] = row[:, None, None] * eye
+            border[:, 1, :, k] = -interior.unit[:, None, None] * with_ends[k]
+        if interior.fixed is not None:
+            border[interior.fixed[0], 0] = 0.0
+        border[[0, -1], 1] = 0.0
+        return border.reshape(2 * interior.m * T, 2 * T)
+
+    def _transposed_border(self) -> Array:
+        """The same of z and G in the equations of slope and level; fixed values stay in these."""
+        interior, T = self.interior, self.interior.T
+        whole = self.border.reshape(interior.m, 2, T, 2 * T).copy()
+        for k, row in enumerate((interior.slope, interior.level)):
+            whole[:, 0, :, k * T : (k + 1) * T] = row[:, None, None] * np.eye(T)
+        transposed: Array = whole.reshape(2 * interior.m * T, 2 * T).T
+        return transposed
+
+    def _solve(self, aim: float, of_alpha: Array, of_c: Array, arms: tuple[Array | float, Array | float]) -> Point:
+        """The step towards products `aim`, with what is known of second order."""
+        interior, point, T = self.interior, self.point, self.interior.T
+        slopes = interior.program.slopes
+        pull = slopes.pull(point.slopes, self.F, arms)
+        # What c_j will be but for the change of g.
+        kept = ((aim + of_alpha) / self.room)[:, None] * self.g + of_c
+        curvature, slope, level = self._made(kept)
+        rhs = np.zeros((interior.m, 2, T))
+        rhs[:, 0] = interior.A.T @ _times(self.K, pull) + self.balance
+        if interior.fixed is not None:
+            rhs[interior.fixed[0], 0] = (interior.fixed[1] - point.z)[interior.fixed[0]]
+        rhs[:, 1] = interior.unit[:, None] * (curvature - self.bent)
+        rhs[[0, -1], 1] = 0.0
+        first = self.factors.solve(rhs.reshape(-1, 1))[:, 0]
+        ends = point.ends
+        rest = np.zeros((4, T))
+        if interior.m > 1:
+            rest[0] = slope - interior.slope @ point.z + ends[2]
+        rest[1] = level - interior.level @ point.z + interior.program.xi * ends[2] + ends[3]
+        for row, price in ((2, interior.program.prices[0]), (3, interior.program.prices[1])):
+            lacking = self._linear_rows()[row - 2]
+            rest[row] = -lacking if math.isinf(price) else lacking
+        right = rest.ravel()
+        right[: 2 * T] -= self._transposed_border() @ first
+        dends = _solved(self.corner, right)
+        solved = (first - self.answers @ dends[: 2 * T]).reshape(interior.m, 2, T)
+        dz, dG = solved[:, 0], interior.unit[:, None] * solved[:, 1]
+        dG[[0, -1]] = 0.0
+        return self._completed(dz, dG, dends.reshape(4, T), pull, aim + of_alpha, arms)
+
+    def _completed(
+        self, dz: Array, dG: Array, dends: Array, pull: Array, aim: Array, arms: tuple[Array | float, Array | float]
+    ) -> Point:
+        """The step with what follows from z, G and the ends."""
+        interior, point = self.interior, self.point
+        dnu = _times(self.K, pull - interior.A @ dz)
+        dg = interior.correlations(dG, dends)
+        dalpha = (aim + point.alpha * np.sum(self.g * dg, axis=1)) / self.room - point.alpha
+        return Point(dz, dG, dends, dalpha, interior.program.slopes.step(point.slopes, dnu, arms))
+
+
+def _times(K: Array, r: Array) -> Array:
+    """K r (n, T)."""
+    product: Array = K * r if K.ndim == 2 else np.einsum("nts,ns->nt", K, r)
+    return product
+
+
+def _solved(matrix: Array, rhs: Array) -> Array:
+    """The solution of a small system; nan if it is singular."""
+    try:
+        return np.asarray(np.linalg.solve(matrix, rhs))
+    except np.linalg.LinAlgError:
+        return np.full_like(rhs, np.nan)
