@@ -21,7 +21,7 @@ from convexrelu.univariate.candidates import Candidates
 from convexrelu.univariate.interval_pricing import best_of_intervals
 from convexrelu.univariate.neuron_interior_point import NeuronProgram, Outputs, trained
 from convexrelu.univariate.neurons import Line, Neurons
-from convexrelu.univariate.joined import joined_by_interval
+from convexrelu.univariate.joined import interval_sums, joined_by_interval
 from convexrelu.univariate.line_certificate import objective_on_line
 from convexrelu.univariate.slopes import ExactSlopes, LossSlopes, box_slopes
 
@@ -32,8 +32,9 @@ PATIENCE = 4
 START = 24
 # Of the tolerance: what is asked of a round at most; relative to the gap before, what is asked of the next one.
 ASK, NEXT = 0.1, 0.03
-# A candidate leaves where its correlation is below this share of its bound.
-IDLE = 0.9
+# A candidate stays with an output above this share of the largest, or if its correlation falls short of its bound by
+# at most so many times what the best new ones exceed it by.
+USED, NEAR = 1e-7, 8.0
 # Shares of the largest neuron: smaller ones are dropped if the objective agrees.
 NEGLIGIBLE = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 0.0)
 
@@ -162,7 +163,8 @@ def _rounds(task: Task, tol: float) -> Grown:
     """Train, price, change the candidates, until the gap is within tol or nothing improves."""
     candidates, best, stalled, accuracy = task.start(), None, 0, 1e-2
     for _ in range(ROUNDS):
-        outputs = trained(task.program(candidates), max(ASK * tol, accuracy))
+        # Targets must be met to rounding.
+        outputs = trained(task.program(candidates), 0.0 if task.problem.is_interpolation else max(ASK * tol, accuracy))
         line, r = task.line, task.by_point(outputs.nu)
         new, tau = _priced(task, r, tol)
         bound = task.lower_bound(outputs.nu, tau)
@@ -172,10 +174,28 @@ def _rounds(task: Task, tol: float) -> Grown:
         if gap <= tol or stalled > PATIENCE or (not len(new) and accuracy <= ASK * tol):
             break
         accuracy = NEXT * min(abs(gap), accuracy)
-        keep = (outputs.size > IDLE) | (stalled > 0) | task.problem.is_interpolation | (task.problem.bias == "none")
-        candidates = candidates.taken(keep).joined(Candidates.of_neurons(line.x, new))
+        candidates = _changed(task, candidates, outputs, new, tau, stalled > 0)
     assert best is not None
     return best
+
+
+def _changed(
+    task: Task, candidates: Candidates, outputs: Outputs, new: Neurons, tau: float, keep_all: bool
+) -> Candidates:
+    """The candidates in use and near it, with the new ones and, of those around a knot, their sums."""
+    size = row_norms(outputs.c)
+    used = size > USED * size.max(initial=0.0)
+    # Around a knot at a distance of h they fall short of their bound by about h^2, and new ones exceed it as much.
+    near = outputs.size > 1 - max(NEAR * (tau / task.line.lam - 1), 0.1)
+    always = np.arange(len(candidates)) < (len(task.start()) if task.problem.is_interpolation else 0)
+    keep = used | near | always | keep_all | (task.problem.bias == "none")
+    grown = candidates.taken(keep).joined(Candidates.of_neurons(task.line.x, new))
+    if task.problem.bias != "penalized" or not used.any():
+        return grown
+    effects = candidates.effects(task.line.x, False).size[used, None]
+    sums = list(interval_sums(candidates.u[used], outputs.c[used] / effects, task.line.x))
+    u = np.array([found.u for found in sums]).reshape(-1, 2)
+    return grown.joined(Candidates(u, -u[:, 1] / u[:, 0]))
 
 
 def _priced(task: Task, r: Array, tol: float) -> tuple[Neurons, float]:

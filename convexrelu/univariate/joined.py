@@ -1,6 +1,6 @@
-"""Neurons of one input that act as one on the data, joined: `joined_by_interval`.
+"""Neurons of one input that act as one on the data: `joined_by_interval`, `interval_sums`.
 
-Letters: `x` (n,) points, neuron `v relu(w x + b)` with its knot at `-b / w`.
+Letters: `x` (n,) points, neuron `v relu(w x + b)` with its knot at `-b / w`, `u` = (w, b).
 
 Neurons that face one way and have their knots between the same two points are linear in (w, b) on the data. So those
 with parallel outputs add up, and cost no less than their sum (theory D.5).
@@ -8,7 +8,9 @@ with parallel outputs add up, and cost no less than their sum (theory D.5).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,37 +21,53 @@ from convexrelu.network import Network
 PARALLEL = 1e-6
 
 
+class Sum(NamedTuple):
+    """The neuron nearest to the sum of a group: unit `u` (2,), output `v` (T,), and the share of what it leaves."""
+
+    group: IntArray
+    u: Array
+    v: Array
+    rest: float
+
+
+def interval_sums(u: Array, v: Array, x: Array) -> Iterator[Sum]:
+    """The sums of neurons u (k, 2) with outputs v (k, T) that are linear on the same points and do not cancel."""
+    for group in _groups(u, v, np.unique(x)):
+        left, singular, right = np.linalg.svd(u[group].T @ v[group], full_matrices=False)
+        along = v[group] @ right[0]
+        # Opposite outputs cancel in a sum that costs less than both, but is another function off the data.
+        if (along * along[0] > 0).all():
+            sign = np.sign(left[:, 0] @ u[group].sum(axis=0))
+            rest = float(singular[1:].sum() / singular[0])
+            yield Sum(group, sign * left[:, 0], sign * singular[0] * right[0], rest)
+
+
 def joined_by_interval(network: Network, x: Array) -> Network:
     """The network with such neurons joined; the same predictions at x up to rounding, no higher norm."""
+    u = np.column_stack([network.hidden, network.hidden_bias])
     keep, sums = np.ones(network.n_neurons, dtype=bool), []
-    for group in _groups(network, np.unique(x)):
-        rows = np.column_stack([network.hidden[group, 0], network.hidden_bias[group]])
-        left, singular, right = np.linalg.svd(rows.T @ network.output[group], full_matrices=False)
-        # Opposite outputs cancel in a sum that costs less than both, but is another function off the data.
-        aligned = np.all(network.output[group] @ right[0] * float(right[0] @ network.output[group[0]]) > 0)
-        if aligned and (singular[1:] <= PARALLEL * singular[0]).all():
-            keep[group] = False
-            sign = np.sign(left[:, 0] @ rows.sum(axis=0))
-            sums.append((sign * left[:, 0], sign * singular[0] * right[0]))
+    for found in interval_sums(u, network.output, x):
+        if found.rest <= PARALLEL:
+            keep[found.group] = False
+            sums.append(found)
     if not sums:
         return network
-    u, v = (np.array(part) for part in zip(*sums, strict=True))
+    U, V = np.array([found.u for found in sums]), np.array([found.v for found in sums])
     return replace(
         network,
-        hidden=np.vstack([network.hidden[keep], u[:, :1]]),
-        hidden_bias=np.concatenate([network.hidden_bias[keep], u[:, 1]]),
-        output=np.vstack([network.output[keep], v]),
+        hidden=np.vstack([network.hidden[keep], U[:, :1]]),
+        hidden_bias=np.concatenate([network.hidden_bias[keep], U[:, 1]]),
+        output=np.vstack([network.output[keep], V]),
     )
 
 
-def _groups(network: Network, points: Array) -> list[IntArray]:
+def _groups(u: Array, v: Array, points: Array) -> list[IntArray]:
     """Indices of two or more neurons that are linear on the same points."""
-    w, b = network.hidden[:, 0], network.hidden_bias
-    bent = np.flatnonzero((w != 0) & (row_norms(network.output) > 0))
-    t = -b[bent] / w[bent]
+    bent = np.flatnonzero((u[:, 0] != 0) & (row_norms(v) > 0))
+    t = -u[bent, 1] / u[bent, 0]
     # Twice the place of a knot, odd between two points; first those that face left.
     places = np.searchsorted(points, t, side="left") + np.searchsorted(points, t, side="right")
-    places = np.where(w[bent] > 0, places + 2 * len(points) + 1, places)
+    places = np.where(u[bent, 0] > 0, places + 2 * len(points) + 1, places)
     order = np.argsort(places, kind="stable")
     cuts = np.flatnonzero(np.diff(places[order])) + 1
     return [bent[part] for part in np.split(order, cuts) if len(part) > 1]

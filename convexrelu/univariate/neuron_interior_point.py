@@ -11,11 +11,11 @@ Letters: `z` (m, T) values at the nodes, `A` (n, m) interpolation between the no
 with D the curvature at the inner nodes, slope and level at the first. Their dual variables are `G` (m, T), `P`, `R`
 (T,), and `g_j = sum_k kappa_jk G_k + sigma_j P + level_j R` is the correlation of neuron j. At the optimum |g_j| <= rho_j and
 
-    A^T nu = D^T G + slope^T P + level^T R,   c_j = alpha_j g_j,   alpha_j room_j = 0,   room_j = (rho_j^2 - |g_j|^2) / 2,
-    P + xi R = price_a a,   R = price_c c,
+    A^T nu = D^T G + slope^T P + level^T R,    P + xi R = price_a a,    R = price_c c,
+    s_j rho_j = c_j . g_j    for s_j >= |c_j|
 
-with the slopes nu of the loss (`convexrelu.univariate.slopes`); the method follows the points where the products are a
-falling constant instead (Mehrotra 1992, as in `interior_point`).
+with the slopes nu of the loss (`convexrelu.univariate.slopes`); the method follows the points where the products of the
+cones (`convexrelu.univariate.cones`) are a falling constant instead (Mehrotra 1992, as in `interior_point`).
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ import scipy.sparse as sp
 from convexrelu.arrays import Array, row_norms
 from convexrelu.univariate.banded import Bands
 from convexrelu.univariate.candidates import Effects
+from convexrelu.univariate.cones import ConePair, reach
 from convexrelu.univariate.hats import bends, bends_transposed, scaled_bends
 from convexrelu.univariate.slopes import LossSlopes, Slopes
 
 # Steps, and the share of the way to the boundary that one may go.
 STEPS, SHARE = 100, 0.99
+# Room for the output weights at the start.
+START = 10.0
 # Steps in a row without a smaller gap, or smaller products, after which rounding has won.
 PATIENCE = 6
 
@@ -71,14 +74,14 @@ class Point(NamedTuple):
     z: Array
     G: Array
     ends: Array  # P, R, a, c (4, T)
-    alpha: Array
+    x: Array  # s, c (k, 1 + T)
     slopes: Slopes
 
     def moved(self, step: Point, length: float) -> Point:
         """The point a multiple of a step away."""
         slopes = Slopes(*(s + length * d for s, d in zip(self.slopes, step.slopes, strict=True)))
-        z, G, ends, alpha = (s + length * d for s, d in zip(self[:4], step[:4], strict=True))
-        return Point(z, G, ends, alpha, slopes)
+        z, G, ends, x = (s + length * d for s, d in zip(self[:4], step[:4], strict=True))
+        return Point(z, G, ends, x, slopes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +186,9 @@ class _Interior:
         """Nothing bends; products of about one."""
         z = np.zeros((self.m, self.T)) if self.fixed is None else self.fixed[1]
         none = np.zeros_like(z), np.zeros((4, self.T))
-        return Point(z, *none, 1 / self.program.rho, self.program.slopes.start())
+        x = np.zeros((len(self.program.rho), 1 + self.T))
+        x[:, 0] = START
+        return Point(z, *none, x, self.program.slopes.start())
 
     def correlations(self, G: Array, ends: Array) -> Array:
         """The g (k, T)."""
@@ -198,28 +203,21 @@ class _Interior:
         np.add.at(out, self.after, second)
         return out
 
-    def room(self, g: Array) -> Array:
-        """How far (k,) the correlations are from their bounds."""
-        size = row_norms(g)
-        room: Array = (self.program.rho - size) * (self.program.rho + size) / 2
-        return room
+    def duals(self, g: Array) -> Array:
+        """Y (k, 1 + T)."""
+        return np.column_stack([self.program.rho, -g])
 
     def mean_product(self, point: Point) -> float:
         """What should vanish."""
         total, count = self.program.slopes.products(point.slopes)
-        total += float(point.alpha @ self.room(self.correlations(point.G, point.ends)))
-        return total / max(count + len(point.alpha), 1)
+        total += float(np.sum(point.x * self.duals(self.correlations(point.G, point.ends))))
+        return total / max(count + len(point.x), 1)
 
     def length(self, point: Point, step: Point, share: float) -> float:
         """How far to go, at most one, for all that must stay inside to do so."""
-        g, dg = self.correlations(point.G, point.ends), self.correlations(step.G, step.ends)
-        # |g + s dg| = rho at the larger root of a quadratic.
-        square, cross = np.sum(dg * dg, axis=1), np.sum(g * dg, axis=1)
-        reach = (np.sqrt(cross**2 + 2 * square * self.room(g)) - cross) / np.where(square > 0, square, 1.0)
-        reach = np.where(square > 0, reach, np.inf)
-        falling = np.where(step.alpha < 0, -point.alpha / np.minimum(step.alpha, -1e-300), np.inf)
-        nearest = share * float(min(reach.min(initial=np.inf), falling.min(initial=np.inf)))
-        return min(1.0, nearest, self.program.slopes.length(point.slopes, step.slopes, share))
+        y, dg = self.duals(self.correlations(point.G, point.ends)), self.correlations(step.G, step.ends)
+        nearest = min(reach(point.x, step.x), reach(y, np.column_stack([np.zeros(len(dg)), -dg])))
+        return min(1.0, share * nearest, self.program.slopes.length(point.slopes, step.slopes, share))
 
 
 class _State:
@@ -237,8 +235,8 @@ class _State:
             self.nu = self.pressed[interior.fixed[0]]
         self.balance = interior.A.T @ self.nu - self.pressed
         self.g = interior.correlations(point.G, point.ends)
-        self.room = interior.room(self.g)
-        self.c = point.alpha[:, None] * self.g
+        self.c = point.x[:, 1:]
+        self.cones = ConePair(point.x, interior.duals(self.g))
 
     def judged(self) -> Outputs:
         """The point with its gap, to which what its equations lack is added."""
@@ -259,12 +257,14 @@ class _State:
     def _missed(self) -> float:
         """What the equations lack, as the objective sees it. In the program's units values are about one."""
         ends, z, (curvature, slope, level) = self.point.ends, self.point.z, self._made(self.c)
-        rows = self._linear_rows()
+        price = float(self.interior.program.rho.min(initial=np.inf))
+        price = price if math.isfinite(price) else 0.0  # of what neurons would have to make up for
         missed = float(np.sum(np.abs(self.balance) * (1 + np.abs(z - z.mean(axis=0)))))
-        missed += float(np.sum(np.abs((self.bent - curvature) * self.point.G)))
-        missed += float(np.sum(np.abs((self.interior.slope @ z - slope - ends[2]) * ends[0])))
-        rest = self.interior.level @ z - level - self.interior.program.xi * ends[2] - ends[3]
-        return missed + float(np.sum(np.abs(rest * ends[1])) + np.sum(np.abs(rows * (1 + np.abs(ends[2:])))))
+        missed += float(np.sum(np.abs(self.bent - curvature) * (price + np.abs(self.point.G))))
+        first = self.interior.slope @ z - slope - ends[2] * (self.interior.m > 1)
+        second = self.interior.level @ z - level - self.interior.program.xi * ends[2] - ends[3]
+        missed += float(np.sum(np.abs(first) * (price + np.abs(ends[0])) + np.abs(second) * (price + np.abs(ends[1]))))
+        return missed + float(np.sum(np.abs(self._linear_rows()) * (1 + np.abs(ends[2:]))))
 
     def _made(self, c: Array) -> tuple[Array, Array, Array]:
         """Curvature (m, T), slope and level (T,) of output weights c (k, T)."""
@@ -285,23 +285,21 @@ class _State:
         """The step after Mehrotra's predictor and corrector, as the point it leads to."""
         interior, point = self.interior, self.point
         self._factorise()
-        still = np.zeros_like(point.alpha), np.zeros_like(self.g), (0.0, 0.0)
-        ahead = self._solve(0.0, *still)
+        ahead = self._solve(0.0 * point.x, (0.0, 0.0))
         now = interior.mean_product(point)
         then = interior.mean_product(point.moved(ahead, interior.length(point, ahead, 1.0)))
         aim = now * (then / now) ** 3 if now > 0 else 0.0
-        dg = interior.correlations(ahead.G, ahead.ends)
-        of_alpha = ahead.alpha * np.sum(self.g * dg, axis=1) + point.alpha * np.sum(dg * dg, axis=1) / 2
+        dy = np.column_stack([np.zeros(len(self.g)), -interior.correlations(ahead.G, ahead.ends)])
         arms = interior.program.slopes.second_order(ahead.slopes)
-        change = self._solve(aim, of_alpha, ahead.alpha[:, None] * dg, (aim + arms[0], aim + arms[1]))
+        wanted = self.cones.towards(aim) - self.cones.second_order(ahead.x, dy)
+        change = self._solve(wanted, (aim + arms[0], aim + arms[1]))
         return point.moved(change, interior.length(point, change, SHARE))
 
     def _factorise(self) -> None:
         """The banded matrix of z and G, bordered by P, R, a and c."""
         interior, T = self.interior, self.interior.T
         self.K = interior.program.slopes.stiffness(self.point.slopes)
-        outer = self.g[:, :, None] * self.g[:, None, :] / self.room[:, None, None]
-        softness = self.point.alpha[:, None, None] * (np.eye(T) + outer)
+        softness = self.cones.softness
         e = interior.effects
         first, second, sigma, level = (w[:, None, None] for w in (*e.kappa.T, e.sigma, e.level))
         self.factors = self._bands(softness, first, second).factorised()
@@ -387,14 +385,12 @@ class _State:
         transposed: Array = whole.reshape(2 * interior.m * T, 2 * T).T
         return transposed
 
-    def _solve(self, aim: float, of_alpha: Array, of_c: Array, arms: tuple[Array | float, Array | float]) -> Point:
-        """The step towards products `aim`, with what is known of second order."""
+    def _solve(self, wanted: Array, arms: tuple[Array | float, Array | float]) -> Point:
+        """The step to `wanted`, what x would be if g stayed, and towards products `arms` of the loss."""
         interior, point, T = self.interior, self.point, self.interior.T
         slopes = interior.program.slopes
         pull = slopes.pull(point.slopes, self.F, arms)
-        # What c_j will be but for the change of g.
-        kept = ((aim + of_alpha) / self.room)[:, None] * self.g + of_c
-        curvature, slope, level = self._made(kept)
+        curvature, slope, level = self._made(wanted[:, 1:])
         rhs = np.zeros((interior.m, 2, T))
         rhs[:, 0] = interior.A.T @ _times(self.K, pull) + self.balance
         if interior.fixed is not None:
@@ -416,17 +412,17 @@ class _State:
         solved = (first - self.answers @ dends[: 2 * T]).reshape(interior.m, 2, T)
         dz, dG = solved[:, 0], interior.unit[:, None] * solved[:, 1]
         dG[[0, -1]] = 0.0
-        return self._completed(dz, dG, dends.reshape(4, T), pull, aim + of_alpha, arms)
+        return self._completed(dz, dG, dends.reshape(4, T), pull, wanted, arms)
 
     def _completed(
-        self, dz: Array, dG: Array, dends: Array, pull: Array, aim: Array, arms: tuple[Array | float, Array | float]
+        self, dz: Array, dG: Array, dends: Array, pull: Array, wanted: Array, arms: tuple[Array | float, Array | float]
     ) -> Point:
         """The step with what follows from z, G and the ends."""
         interior, point = self.interior, self.point
         dnu = _times(self.K, pull - interior.A @ dz)
-        dg = interior.correlations(dG, dends)
-        dalpha = (aim + point.alpha * np.sum(self.g * dg, axis=1)) / self.room - point.alpha
-        return Point(dz, dG, dends, dalpha, interior.program.slopes.step(point.slopes, dnu, arms))
+        dy = np.column_stack([np.zeros(len(self.g)), -interior.correlations(dG, dends)])
+        dx = wanted - point.x - self.cones.squared(dy)
+        return Point(dz, dG, dends, dx, interior.program.slopes.step(point.slopes, dnu, arms))
 
 
 def _times(K: Array, r: Array) -> Array:
