@@ -1,4 +1,4 @@
-"""Candidate neurons of one input, and what they do to a spline with their knots among its nodes: `Candidates`, `Effects`.
+"""Candidate neurons of one input, and what they do to a spline through points: `Candidates`, `Effects`.
 
 Letters: `x` (n,) increasing points, `u` (k, 2) neurons (w, b) of cost one, `t` (k,) their knots. Positions are counted
 from the first point, in units of the span of the data: there the neuron `c relu(w x + b)` bends the spline through its
@@ -121,4 +121,6 @@ class Effects:
 
     def scaled(self) -> Effects:
         """In units of each neuron's `size`."""
-        return Effects(self.nodes, self.node, self.kappa / self.size[:, None], self.sigma / self.size, self.level / self.size)
+        return Effects(
+            self.nodes, self.node, self.kappa / self.size[:, None], self.sigma / self.size, self.level / self.size
+        )

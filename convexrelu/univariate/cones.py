@@ -1,7 +1,7 @@
 """Second-order cones of an interior point method for sums of norms: `ConePair`.
 
-Letters: pairs of a primal point `x_j` = (s_j, c_j), |c_j| <= s_j, and a dual one `y_j` = (rho_j, -g_j), |g_j| <= rho_j, as
-rows (k, 1 + T); at an optimum x_j . y_j = 0. `W_j` is the symmetric scaling with W y = W^-1 x = `middle`.
+Letters: pairs of a primal point `x_j` = (s_j, c_j), |c_j| <= s_j, and a dual one `y_j` = (rho_j, -g_j), |g_j| <= rho_j,
+as rows (k, 1 + T); at an optimum x_j . y_j = 0. `W_j` is the symmetric scaling with W y = W^-1 x = `middle`.
 
 References
 ----------

@@ -14,6 +14,7 @@ A new knot has c_k = 0: its curvature keeps the direction u_k in this step.
 from __future__ import annotations
 
 import numpy as np
+
 from convexrelu.arrays import Array
 from convexrelu.univariate.banded import Bands
 from convexrelu.univariate.hats import HatSystem, scaled_bends

@@ -19,22 +19,20 @@ from convexrelu.network import Network
 from convexrelu.problem import TrainingProblem
 from convexrelu.univariate.candidates import Candidates
 from convexrelu.univariate.interval_pricing import best_of_intervals
-from convexrelu.univariate.neuron_interior_point import NeuronProgram, Outputs, trained
-from convexrelu.univariate.neurons import Line, Neurons
 from convexrelu.univariate.joined import interval_sums, joined_by_interval
 from convexrelu.univariate.line_certificate import objective_on_line
-from convexrelu.univariate.slopes import ExactSlopes, LossSlopes, box_slopes
+from convexrelu.univariate.neuron_interior_point import NeuronProgram, Outputs, trained
+from convexrelu.univariate.neurons import Line, Neurons
+from convexrelu.univariate.slopes import ExactSlopes, LossSlopes, slopes_of
 
-ROUNDS = 60
 # Rounds without a smaller gap before giving up.
-PATIENCE = 4
+PATIENCE = 12
 # Candidates at the start; interpolation needs all points.
 START = 24
 # Of the tolerance: what is asked of a round at most; relative to the gap before, what is asked of the next one.
 ASK, NEXT = 0.1, 0.03
-# A candidate stays with an output above this share of the largest, or if its correlation falls short of its bound by
-# at most so many times what the best new ones exceed it by.
-USED, NEAR = 1e-7, 8.0
+# A candidate stays with an output above this share of the largest, or a correlation above this share of its bound.
+USED, NEAR = 1e-7, 0.9
 # Shares of the largest neuron: smaller ones are dropped if the objective agrees.
 NEGLIGIBLE = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 0.0)
 
@@ -84,11 +82,8 @@ class Task:
         order = order[first] if exact else order
         t, Y, weight = x[order] + 0.0, problem.Y[order], problem.sample_weight[order]
         unit = _power(float(np.abs(Y).max()))
-        if exact:
-            heavy, slopes = 1.0, ExactSlopes(Y / unit)
-        else:
-            heavy = _power(float(weight.mean()))
-            slopes = box_slopes(problem.loss, Y, weight, unit, heavy)
+        heavy = 1.0 if exact else _power(float(weight.mean()))
+        slopes = ExactSlopes(Y / unit) if exact else slopes_of(problem.loss, Y, weight, unit, heavy)
         points = t if exact else t[first]
         free = problem.skip == "free" and problem.output_bias == "free"
         blank = np.zeros((len(points), slopes.basis.shape[1]))
@@ -117,9 +112,7 @@ class Task:
         lam = self.line.lam
         prices = self._price("skip") * self.unit / self.span**2, self._price("output_bias") * self.unit
         t = (self.x - self.x[0]) / self.span
-        return NeuronProgram(
-            t, self.slopes, effects.scaled(), lam / effects.size, float(self.x[0]) / self.span, prices
-        )
+        return NeuronProgram(t, self.slopes, effects.scaled(), lam / effects.size, float(self.x[0]) / self.span, prices)
 
     def _price(self, part: str) -> float:
         """Of half the square of the skip or the output bias."""
@@ -147,26 +140,25 @@ class Task:
         return value
 
 
-def grown(problem: TrainingProblem, tol: float) -> tuple[Network, Array]:
+def grown(problem: TrainingProblem, tol: float, rounds: int = 100) -> tuple[Network, Array]:
     """A network and a dual variable (n, T), proposals both: the certificate tells what they are worth.
 
-    The problem has one input; `tol` is the relative gap to stop at.
+    The problem has one input; `tol` is the relative gap to stop at, `rounds` a limit.
     """
     task = Task.of(problem)
-    found = _rounds(task, tol)
+    found = _rounds(task, tol, rounds)
     nu = np.zeros_like(problem.Y)
     nu[task.order] = found.nu @ task.slopes.basis.T * task.heavy
     return _pruned(problem, _network(task, found), tol), nu
 
 
-def _rounds(task: Task, tol: float) -> Grown:
+def _rounds(task: Task, tol: float, rounds: int) -> Grown:
     """Train, price, change the candidates, until the gap is within tol or nothing improves."""
     candidates, best, stalled, accuracy = task.start(), None, 0, 1e-2
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         # Targets must be met to rounding.
         outputs = trained(task.program(candidates), 0.0 if task.problem.is_interpolation else max(ASK * tol, accuracy))
-        line, r = task.line, task.by_point(outputs.nu)
-        new, tau = _priced(task, r, tol)
+        new, tau = _priced(task, task.by_point(outputs.nu), tol)
         bound = task.lower_bound(outputs.nu, tau)
         gap = (outputs.objective - bound + outputs.missed) / max(abs(outputs.objective), 1e-300)
         stalled = 0 if best is None or gap < 0.9 * best.gap else stalled + 1
@@ -174,21 +166,17 @@ def _rounds(task: Task, tol: float) -> Grown:
         if gap <= tol or stalled > PATIENCE or (not len(new) and accuracy <= ASK * tol):
             break
         accuracy = NEXT * min(abs(gap), accuracy)
-        candidates = _changed(task, candidates, outputs, new, tau, stalled > 0)
+        candidates = _changed(task, candidates, outputs, new, stalled > 0)
     assert best is not None
     return best
 
 
-def _changed(
-    task: Task, candidates: Candidates, outputs: Outputs, new: Neurons, tau: float, keep_all: bool
-) -> Candidates:
+def _changed(task: Task, candidates: Candidates, outputs: Outputs, new: Neurons, keep_all: bool) -> Candidates:
     """The candidates in use and near it, with the new ones and, of those around a knot, their sums."""
     size = row_norms(outputs.c)
     used = size > USED * size.max(initial=0.0)
-    # Around a knot at a distance of h they fall short of their bound by about h^2, and new ones exceed it as much.
-    near = outputs.size > 1 - max(NEAR * (tau / task.line.lam - 1), 0.1)
     always = np.arange(len(candidates)) < (len(task.start()) if task.problem.is_interpolation else 0)
-    keep = used | near | always | keep_all | (task.problem.bias == "none")
+    keep = used | (outputs.size > NEAR) | always | keep_all | (task.problem.bias == "none")
     grown = candidates.taken(keep).joined(Candidates.of_neurons(task.line.x, new))
     if task.problem.bias != "penalized" or not used.any():
         return grown
@@ -211,8 +199,9 @@ def _network(task: Task, found: Grown) -> Network:
     u, outputs = found.candidates.u, found.outputs
     size = found.candidates.effects(task.line.x, False).size[:, None]
     c, a, b = (task.unit * part @ task.slopes.basis.T for part in (outputs.c / size, outputs.skip, outputs.constant))
-    skip = a[None] / task.span
-    return Network(u[:, :1], u[:, 1], c, skip, b, task.problem.bias)
+    # Exactly zero where there are none.
+    skip = a[None] / task.span * (task.problem.skip != "none")
+    return Network(u[:, :1], u[:, 1], c, skip, b * (task.problem.output_bias != "none"), task.problem.bias)
 
 
 def _pruned(problem: TrainingProblem, network: Network, tol: float) -> Network:

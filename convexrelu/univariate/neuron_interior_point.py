@@ -9,7 +9,8 @@ Letters: `z` (m, T) values at the nodes, `A` (n, m) interpolation between the no
     level(z) = sum_j level_j c_j + xi a + c,
 
 with D the curvature at the inner nodes, slope and level at the first. Their dual variables are `G` (m, T), `P`, `R`
-(T,), and `g_j = sum_k kappa_jk G_k + sigma_j P + level_j R` is the correlation of neuron j. At the optimum |g_j| <= rho_j and
+(T,), and `g_j = sum_k kappa_jk G_k + sigma_j P + level_j R` is the correlation of neuron j. At the optimum |g_j| <=
+rho_j and
 
     A^T nu = D^T G + slope^T P + level^T R,    P + xi R = price_a a,    R = price_c c,
     s_j rho_j = c_j . g_j    for s_j >= |c_j|
@@ -28,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from convexrelu.arrays import Array, row_norms
+from convexrelu.arrays import Array, BoolArray, row_norms
 from convexrelu.univariate.banded import Bands
 from convexrelu.univariate.candidates import Effects
 from convexrelu.univariate.cones import ConePair, reach
@@ -172,7 +173,7 @@ class _Interior:
         return self.A.multiply(self.A).T.tocsr()
 
     @cached_property
-    def fixed(self) -> tuple[Array, Array] | None:
+    def fixed(self) -> tuple[BoolArray, Array] | None:
         """Which nodes the loss fixes (m,), and their values (m, T)."""
         values = self.program.slopes.fixed
         if values is None:
@@ -194,7 +195,8 @@ class _Interior:
         """The g (k, T)."""
         e = self.effects
         g: Array = e.kappa[:, :1] * G[e.node] + e.kappa[:, 1:] * G[self.after]
-        return g + e.sigma[:, None] * ends[0] + e.level[:, None] * ends[1]
+        g += e.sigma[:, None] * ends[0] + e.level[:, None] * ends[1]
+        return g
 
     def at_nodes(self, first: Array, second: Array) -> Array:
         """Sums by node of what neurons (k, ...) do at their own node and at the next one."""
@@ -289,7 +291,7 @@ class _State:
         now = interior.mean_product(point)
         then = interior.mean_product(point.moved(ahead, interior.length(point, ahead, 1.0)))
         aim = now * (then / now) ** 3 if now > 0 else 0.0
-        dy = np.column_stack([np.zeros(len(self.g)), -interior.correlations(ahead.G, ahead.ends)])
+        dy = self._turned(ahead.G, ahead.ends)
         arms = interior.program.slopes.second_order(ahead.slopes)
         wanted = self.cones.towards(aim) - self.cones.second_order(ahead.x, dy)
         change = self._solve(wanted, (aim + arms[0], aim + arms[1]))
@@ -311,9 +313,8 @@ class _State:
         for (i, k), (left, right) in zip(((0, 0), (0, 1), (1, 1)), pairs, strict=True):
             corner[i, :, k] = corner[k, :, i] = -(left * right * softness).sum(axis=0)
         self._set_linear_rows(corner)
-        corner = corner.reshape(4 * T, 4 * T)
-        corner[: 2 * T, : 2 * T] -= self._transposed_border() @ self.answers
-        self.corner = corner
+        self.corner = corner.reshape(4 * T, 4 * T)
+        self.corner[: 2 * T, : 2 * T] -= self._transposed_border() @ self.answers
 
     def _set_linear_rows(self, corner: Array) -> None:
         """The equations of skip and output bias, and their place in those of slope and level."""
@@ -388,8 +389,7 @@ class _State:
     def _solve(self, wanted: Array, arms: tuple[Array | float, Array | float]) -> Point:
         """The step to `wanted`, what x would be if g stayed, and towards products `arms` of the loss."""
         interior, point, T = self.interior, self.point, self.interior.T
-        slopes = interior.program.slopes
-        pull = slopes.pull(point.slopes, self.F, arms)
+        pull = interior.program.slopes.pull(point.slopes, self.F, arms)
         curvature, slope, level = self._made(wanted[:, 1:])
         rhs = np.zeros((interior.m, 2, T))
         rhs[:, 0] = interior.A.T @ _times(self.K, pull) + self.balance
@@ -397,22 +397,54 @@ class _State:
             rhs[interior.fixed[0], 0] = (interior.fixed[1] - point.z)[interior.fixed[0]]
         rhs[:, 1] = interior.unit[:, None] * (curvature - self.bent)
         rhs[[0, -1], 1] = 0.0
-        first = self.factors.solve(rhs.reshape(-1, 1))[:, 0]
-        ends = point.ends
-        rest = np.zeros((4, T))
+        ends, rest = point.ends, np.zeros((4, T))
         if interior.m > 1:
             rest[0] = slope - interior.slope @ point.z + ends[2]
         rest[1] = level - interior.level @ point.z + interior.program.xi * ends[2] + ends[3]
-        for row, price in ((2, interior.program.prices[0]), (3, interior.program.prices[1])):
-            lacking = self._linear_rows()[row - 2]
-            rest[row] = -lacking if math.isinf(price) else lacking
-        right = rest.ravel()
+        infinite = np.isinf(interior.program.prices)[:, None]
+        rest[2:] = np.where(infinite, -self._linear_rows(), self._linear_rows())
+        dz, dG, dends = self._bordered(rhs, rest)
+        # Refined once: of small and large softness together the factors lose digits.
+        again = self._bordered(*self._lacking(rhs, rest, dz, dG, dends))
+        dz, dG, dends = (part + more for part, more in zip((dz, dG, dends), again, strict=True))
+        return self._completed(dz, dG, dends, pull, wanted, arms)
+
+    def _bordered(self, rhs: Array, rest: Array) -> tuple[Array, Array, Array]:
+        """The changes of z, G and the ends that solve the linear equations."""
+        interior, T = self.interior, self.interior.T
+        first = self.factors.solve(rhs.reshape(-1, 1))[:, 0]
+        right = rest.ravel().copy()
         right[: 2 * T] -= self._transposed_border() @ first
         dends = _solved(self.corner, right)
         solved = (first - self.answers @ dends[: 2 * T]).reshape(interior.m, 2, T)
         dz, dG = solved[:, 0], interior.unit[:, None] * solved[:, 1]
         dG[[0, -1]] = 0.0
-        return self._completed(dz, dG, dends.reshape(4, T), pull, wanted, arms)
+        return dz, dG, dends.reshape(4, T)
+
+    def _lacking(self, rhs: Array, rest: Array, dz: Array, dG: Array, dends: Array) -> tuple[Array, Array]:
+        """What a solution leaves of the right-hand sides."""
+        interior, nodes = self.interior, self.interior.effects.nodes
+        dP, dR, da, dc = dends
+        moved = -self.cones.squared(self._turned(dG, dends))[:, 1:]
+        curvature, slope, level = self._made(moved)
+        forces = bends_transposed(nodes, dG) + np.outer(interior.slope, dP) + np.outer(interior.level, dR)
+        left, still = rhs.copy(), rest.copy()
+        left[:, 0] -= interior.A.T @ _times(self.K, interior.A @ dz) + forces
+        if interior.fixed is not None:
+            mask = interior.fixed[0]
+            left[mask, 0] = rhs[mask, 0] - dz[mask]
+        left[:, 1] -= interior.unit[:, None] * (bends(nodes, dz) - curvature)
+        left[[0, -1], 1] = 0.0
+        still[0] -= interior.slope @ dz - slope - da if interior.m > 1 else dP
+        still[1] -= interior.level @ dz - level - interior.program.xi * da - dc
+        rows = ((2, interior.program.prices[0], dP + interior.program.xi * dR, da),)
+        for row, price, force, value in (*rows, (3, interior.program.prices[1], dR, dc)):
+            still[row] -= value if math.isinf(price) else price * value - force
+        return left, still
+
+    def _turned(self, dG: Array, dends: Array) -> Array:
+        """The step of y."""
+        return np.column_stack([np.zeros(len(self.g)), -self.interior.correlations(dG, dends)])
 
     def _completed(
         self, dz: Array, dG: Array, dends: Array, pull: Array, wanted: Array, arms: tuple[Array | float, Array | float]
@@ -420,8 +452,7 @@ class _State:
         """The step with what follows from z, G and the ends."""
         interior, point = self.interior, self.point
         dnu = _times(self.K, pull - interior.A @ dz)
-        dy = np.column_stack([np.zeros(len(self.g)), -interior.correlations(dG, dends)])
-        dx = wanted - point.x - self.cones.squared(dy)
+        dx = wanted - point.x - self.cones.squared(self._turned(dG, dends))
         return Point(dz, dG, dends, dx, interior.program.slopes.step(point.slopes, dnu, arms))
 
 

@@ -11,13 +11,12 @@ nu for their slope.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.special import entr, logsumexp
 
-from convexrelu.arrays import EPS, Array
+from convexrelu.arrays import Array
 from convexrelu.losses import LogisticLoss, Loss, PiecewiseLoss, SoftmaxLoss
 from convexrelu.univariate.interior_point import BoxProblem, EntropyProblem
 
@@ -74,8 +73,8 @@ class BoxSlopes:
     def __init__(self, boxes: BoxProblem, T: int) -> None:
         self.boxes, self.basis = boxes, np.eye(T)
         self.fixed: Array | None = None
-        self.above, self.below = (self._table(arm) for arm in boxes.arms)
-        self.capped, self.floored = (self._table(bound) for bound in boxes.strictly)
+        self.above, self.below = (arm.reshape(-1, T) for arm in boxes.arms)
+        self.capped, self.floored = (bound.reshape(-1, T) for bound in boxes.strictly)
         self.lower, self.upper = self._table(boxes.lower), self._table(boxes.upper)
 
     def _table(self, flat: Array) -> Array:
@@ -123,8 +122,8 @@ class BoxSlopes:
     def length(self, s: Slopes, step: Slopes, share: float) -> float:
         """Arms at least zero, nu within its bounds."""
         up, down = self._rooms(s)
-        pairs = (s.p, step.p, self.above), (s.q, step.q, self.below)
-        pairs += (up, -step.nu, self.capped), (down, step.nu, self.floored)
+        pairs = [(s.p, step.p, self.above), (s.q, step.q, self.below)]
+        pairs += [(up, -step.nu, self.capped), (down, step.nu, self.floored)]
         fastest = max(float(np.max(-change / value, initial=0.0, where=on)) for value, change, on in pairs)
         return min(1.0, share / fastest) if fastest > 0 else 1.0
 
@@ -246,15 +245,15 @@ class ExactSlopes:
         return float(np.sum(nu * self.fixed))
 
 
-def box_slopes(loss: Loss, Y: Array, weight: Array, unit: float, heavy: float) -> LossSlopes:
+def slopes_of(loss: Loss, Y: Array, weight: Array, unit: float, heavy: float) -> LossSlopes:
     """The loss of samples of positive weight, with predictions in `unit` and dual variables in `heavy`."""
     if isinstance(loss, SoftmaxLoss):
         return SoftmaxSlopes(Y, weight / heavy)
     lower, upper = loss.domain(Y, weight)
-    if isinstance(loss, LogisticLoss):
-        g, kind = np.zeros_like(Y), EntropyProblem
-    else:
-        inverse = loss.compliance(weight) if isinstance(loss, PiecewiseLoss) else 1 / weight[:, None]
-        g, kind = np.broadcast_to(inverse, Y.shape), BoxProblem
-    flat = (part.ravel() for part in (Y / unit, lower / heavy, upper / heavy, g * heavy / unit))
-    return BoxSlopes(kind(np.zeros(Y.size), *flat, 1.0), Y.shape[1])
+    kind = EntropyProblem if isinstance(loss, LogisticLoss) else BoxProblem
+    g = np.zeros_like(Y)
+    if not isinstance(loss, LogisticLoss):
+        g = g + (loss.compliance(weight) if isinstance(loss, PiecewiseLoss) else 1 / weight[:, None])
+    parts = (Y / unit, lower / heavy, upper / heavy, g * heavy / unit)
+    centers, low, high, g = (part.ravel() for part in parts)
+    return BoxSlopes(kind(np.zeros(Y.size), centers, low, high, g, 1.0), Y.shape[1])
