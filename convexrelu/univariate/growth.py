@@ -13,8 +13,9 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.linalg import qr
 
-from convexrelu.arrays import Array, IntArray, row_norms
+from convexrelu.arrays import EPS, Array, IntArray, row_norms
 from convexrelu.network import Network
 from convexrelu.problem import TrainingProblem
 from convexrelu.univariate.candidates import Candidates
@@ -34,7 +35,7 @@ ASK, NEXT = 0.1, 0.03
 # A candidate stays with an output above this share of the largest, or a correlation above this share of its bound.
 USED, NEAR = 1e-7, 0.9
 # Shares of the largest neuron: smaller ones are dropped if the objective agrees.
-NEGLIGIBLE = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 0.0)
+NEGLIGIBLE = (1.0, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +81,12 @@ class Task:
         order = order[problem.sample_weight[order] > 0]
         first = np.concatenate([[True], np.diff(x[order]) > 0])
         order = order[first] if exact else order
+        order = order[_independent(problem, x[order])] if exact and problem.bias == "none" else order
         t, Y, weight = x[order] + 0.0, problem.Y[order], problem.sample_weight[order]
         unit = _power(float(np.abs(Y).max()))
         heavy = 1.0 if exact else _power(float(weight.mean()))
         slopes = ExactSlopes(Y / unit) if exact else slopes_of(problem.loss, Y, weight, unit, heavy)
-        points = t if exact else t[first]
+        points = np.unique(t)
         free = problem.skip == "free" and problem.output_bias == "free"
         blank = np.zeros((len(points), slopes.basis.shape[1]))
         line = Line(
@@ -198,7 +200,9 @@ def _network(task: Task, found: Grown) -> Network:
     """The network of the candidates."""
     u, outputs = found.candidates.u, found.outputs
     size = found.candidates.effects(task.line.x, False).size[:, None]
-    c, a, b = (task.unit * part @ task.slopes.basis.T for part in (outputs.c / size, outputs.skip, outputs.constant))
+    parts = (outputs.c / size, outputs.skip, outputs.constant)
+    # No numbers whose squares are not representable.
+    c, a, b = (task.unit * np.where(np.abs(part) < EPS**3, 0.0, part) @ task.slopes.basis.T for part in parts)
     # Exactly zero where there are none.
     skip = a[None] / task.span * (task.problem.skip != "none")
     return Network(u[:, :1], u[:, 1], c, skip, b * (task.problem.output_bias != "none"), task.problem.bias)
@@ -221,6 +225,16 @@ def _pruned(problem: TrainingProblem, network: Network, tol: float) -> Network:
             if objective_on_line(problem, candidate) <= allowed:
                 return candidate.balanced()
     return best.balanced()
+
+
+def _independent(problem: TrainingProblem, x: Array) -> IntArray:
+    """Points (increasing indices) at which targets determine a network without biases everywhere."""
+    columns = [np.maximum(x, 0.0), np.maximum(-x, 0.0)]
+    columns += [x] * (problem.skip != "none") + [np.ones(len(x))] * (problem.output_bias != "none")
+    triangle, pivots = qr(np.array(columns), mode="r", pivoting=True)
+    diagonal = np.abs(np.diag(triangle))
+    rank = int(np.sum(diagonal > len(x) * EPS * diagonal.max(initial=0.0)))
+    return np.sort(pivots[: max(rank, 1)])
 
 
 def _power(size: float) -> float:

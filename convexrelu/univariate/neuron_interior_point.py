@@ -259,8 +259,8 @@ class _State:
     def _missed(self) -> float:
         """What the equations lack, as the objective sees it. In the program's units values are about one."""
         ends, z, (curvature, slope, level) = self.point.ends, self.point.z, self._made(self.c)
-        price = float(self.interior.program.rho.min(initial=np.inf))
-        price = price if math.isfinite(price) else 0.0  # of what neurons would have to make up for
+        # Of what neurons would have to make up for.
+        price = float(self.interior.program.rho.min(initial=1.0))
         missed = float(np.sum(np.abs(self.balance) * (1 + np.abs(z - z.mean(axis=0)))))
         missed += float(np.sum(np.abs(self.bent - curvature) * (price + np.abs(self.point.G))))
         first = self.interior.slope @ z - slope - ends[2] * (self.interior.m > 1)
@@ -463,8 +463,9 @@ def _times(K: Array, r: Array) -> Array:
 
 
 def _solved(matrix: Array, rhs: Array) -> Array:
-    """The solution of a small system; nan if it is singular."""
+    """The solution of a small system, the smallest where a multiplier does not matter: that of a constant at zero."""
     try:
         return np.asarray(np.linalg.solve(matrix, rhs))
     except np.linalg.LinAlgError:
-        return np.full_like(rhs, np.nan)
+        finite = np.isfinite(matrix).all() and np.isfinite(rhs).all()
+        return np.asarray(np.linalg.lstsq(matrix, rhs, rcond=None)[0]) if finite else np.full_like(rhs, np.nan)
