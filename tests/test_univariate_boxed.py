@@ -71,6 +71,16 @@ def test_spacings_from_1e_12_to_1(loss):
         assert problem.objective(result.network) == pytest.approx(result.objective, rel=1e-10)
 
 
+@pytest.mark.parametrize("seed", [11, 13, 15, 19])
+def test_logistic_loss_with_small_weight_decay(seed):
+    # The dual variable must not reach zero long before the predictions are as far.
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(20, 600))
+    x, lam = rng.random(n), 10 ** rng.uniform(-4, 1)
+    y = np.where(rng.standard_normal(n) + 3 * np.sin(5 * np.sort(x)) * (seed % 2) > 0, 1.0, -1.0)
+    assert uv.fit(np.sort(x), y, lam, "logistic").status is cr.Status.OPTIMAL
+
+
 def test_one_sign_of_the_outer_slopes_is_not_enough():
     # With a free skip the optimum is not unique; the one in the middle has S > TV, of another the split makes S < -TV.
     x, y, weight = np.array([0.0, -2.0, 1.0]), np.array([2.0, 2.0, 0.0]), np.array([1.0, 1.5, 1.0])

@@ -20,6 +20,9 @@ t is one more dual variable: lam becomes lam - t above, sigma t joins h_k C_k on
 
     sigma S - sum_k (a_k + b_k) - 4 relief t / lam = o - e,      e t = o (lam / 2 - t) = 0.
 
+For the logistic loss nu is the slope of the loss at the predictions, throughout; as it is no linear function of them
+steps are halved until the first equation has gained, and the products wait for it.
+
 References
 ----------
 S. Mehrotra, "On the implementation of a primal-dual interior point method", SIAM J. Optim. 1992.
@@ -33,17 +36,19 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg.lapack import dgbtrf, dgbtrs
-from scipy.special import entr
+from scipy.special import entr, expit
 
 from convexrelu.arrays import EPS, Array, BoolArray, IntArray
 from convexrelu.univariate.hats import Interpolation
 
 # Steps, and the share of the way to the boundary that one may go.
 STEPS, SHARE = 80, 0.995
-# Steps in a row without a smaller gap, or smaller products, after which rounding has won.
+# Steps in a row that make neither the gap nor the products nor what the dual variable lacks smaller: rounding has won.
 PATIENCE = 6
 # The products of the curvature with its room that the method begins with; those of samples are about one.
 BEND = 10.0
+# For curved losses: the sum of products to aim at, at least, next to what the dual variable lacks; halvings of a step.
+LAG, HALVINGS = 10.0, 12
 # Half bandwidth of the linear systems, whose unknowns are G, z, C, s of one node after the other.
 WIDTH, GROUPS = 4, 4
 # Units in the last place of the largest value by which the slopes of a spline may miss its values.
@@ -85,6 +90,20 @@ class BoxProblem:
     def arms(self) -> tuple[BoolArray, BoolArray]:
         """Where the loss has an arm p beyond the upper and an arm q beyond the lower bound (n,), (n,)."""
         return self.strictly
+
+    @property
+    def blocking(self) -> tuple[BoolArray, BoolArray]:
+        """Where steps end at the upper and at the lower bound (n,), (n,)."""
+        return self.strictly
+
+    @property
+    def is_curved(self) -> bool:
+        """Whether the dual variable follows the predictions along a curve."""
+        return False
+
+    def settled(self, nu: Array, F: Array) -> tuple[Array, Array]:
+        """The dual variable to go on with at predictions F, and what these are missing."""
+        return nu, self.missing(nu, F)
 
     @cached_property
     def negligible(self) -> float:
@@ -141,6 +160,20 @@ class EntropyProblem(BoxProblem):
         """None."""
         none = np.zeros(len(self.x), dtype=bool)
         return none, none
+
+    @property
+    def blocking(self) -> tuple[BoolArray, BoolArray]:
+        """Nowhere: nu follows the predictions, and so stays inside."""
+        return self.arms
+
+    @property
+    def is_curved(self) -> bool:
+        """Yes."""
+        return True
+
+    def settled(self, nu: Array, F: Array) -> tuple[Array, Array]:
+        """The slope at the predictions, which miss nothing: steps of nu itself would end at zero again and again."""
+        return self._sign * self._weight * expit(-self._sign * F), np.zeros_like(F)
 
     def missing(self, nu: Array, F: Array) -> Array:
         """Sign log((1 - a) / a) - F."""
@@ -208,14 +241,14 @@ def centre(problem: BoxProblem, nodes: IntArray, tol: float) -> Centred:
     """
     interior = _Interior(problem, nodes)
     point = interior.start()
-    best, stalled, least = None, 0, np.inf
+    best, stalled, mark = None, 0, np.full(3, np.inf)
     for _ in range(STEPS):
         state = _State(interior, point)
-        found, product = state.judged(), interior.mean_product(point)
-        better = best is None or found.distance < 0.9 * best.distance
-        stalled = 0 if better or product < 0.9 * least else stalled + 1
+        found = state.judged()
+        left = np.array([found.distance, interior.mean_product(point), state.lacking])
+        better = left < 0.9 * mark
+        stalled, mark = 0 if better.any() else stalled + 1, np.where(better, left, mark)
         best = found if best is None or found.distance < best.distance else best
-        least = min(product, least)
         if best.gap <= tol or stalled > PATIENCE:
             break
         with np.errstate(all="ignore"):
@@ -263,7 +296,7 @@ class _Interior:
     def rooms(self, point: Point) -> tuple[Array, Array, Array, Array]:
         """Distances of G and nu to their upper and lower bounds, one where there is none."""
         problem = self.problem
-        capped, floored = problem.strictly
+        capped, floored = problem.blocking
         up = np.where(capped, problem.upper - point.nu, 1.0)
         down = np.where(floored, point.nu - problem.lower, 1.0)
         lam = problem.lam - point.t
@@ -279,7 +312,7 @@ class _Interior:
     def length(self, point: Point, change: Point, share: float) -> float:
         """How far to go, at most one, for all that must stay positive to do so."""
         rooms, dG, dnu = self.rooms(point), change.G, change.nu
-        capped, floored = self.problem.strictly
+        capped, floored = self.problem.blocking
         pairs = [
             (point.a, change.a, self.inner),
             (point.b, change.b, self.inner),
@@ -304,10 +337,11 @@ class _State:
     """
 
     def __init__(self, interior: _Interior, point: Point) -> None:
-        self.interior, self.point = interior, point
         problem, A, h = interior.problem, interior.A, interior.h
         self.F = A.values(point.z)
-        self.missing = problem.missing(point.nu, self.F)
+        nu, self.missing = problem.settled(point.nu, self.F)
+        point = point._replace(nu=nu)
+        self.interior, self.point = interior, point
         self.bent = np.diff(point.s, prepend=0.0, append=0.0)
         self.jump = np.diff(point.z) - h * point.s
         self.balance = A.gathered(point.nu) - np.diff(point.C, prepend=0.0, append=0.0)
@@ -318,16 +352,24 @@ class _State:
 
     def judged(self) -> Centred:
         """The point with its gap, to which what its dual variable misses is added."""
-        problem, point, slopes = self.interior.problem, self.point, self._slopes()
+        problem, point, slopes, missed = self.interior.problem, self.point, self._slopes(), self._missed()
         primal = problem.loss(self.F) + problem.penalty(slopes)
-        # In the problem's units values are about one.
-        missed = float(np.abs(self.balance) @ (1 + np.abs(point.z - point.z.mean())))
-        missed += float(np.abs(self.drift) @ np.abs(slopes))
         dual = problem.dual(point.nu) - problem.split_cost(point.t)
         distance = abs(primal - dual) + missed
         distance = distance if np.isfinite(distance) else np.inf
         gap = distance / max(abs(primal), problem.negligible)
         return Centred(point.z, slopes, point.G, point.nu, point.t, primal, missed, gap, distance)
+
+    @cached_property
+    def lacking(self) -> float:
+        """What the dual variable lacks of the nodes' equations; in the problem's units values are about one."""
+        return float(np.abs(self.balance).sum())
+
+    def _missed(self) -> float:
+        """The same as the bound sees it: it adds up in the double sum, by which the dual variable is scaled."""
+        z, x, slopes = self.point.z, self.interior.A.x, self._slopes()
+        scaled = float((x[-1] - x[0]) * np.abs(np.diff(slopes)).sum())
+        return float(np.abs(self.balance) @ (1 + np.abs(z - z.mean()) + scaled) + np.abs(self.drift) @ np.abs(slopes))
 
     def _slopes(self) -> Array:
         """Slopes that go with the values: differences of these where the point's own do not agree with them yet."""
@@ -343,12 +385,31 @@ class _State:
         ahead = self._solve((0.0,) * 6)
         now = interior.mean_product(point)
         then = interior.mean_product(point.moved(ahead, interior.length(point, ahead, 1.0)))
-        aim = now * (then / now) ** 3 if now > 0 else 0.0
+        aim = self._aim(now, then)
         G, nu, t = ahead.G, ahead.nu, ahead.t
         arms = ahead.a * (G + t), -ahead.b * (G - t), ahead.p * nu, -ahead.q * nu
         pairs = (*arms, -ahead.e * t, ahead.o * t)
         change = self._solve(tuple(aim + pair for pair in pairs))
-        return point.moved(change, interior.length(point, change, SHARE))
+        length = interior.length(point, change, SHARE)
+        return point.moved(change, length if not interior.problem.is_curved else self._damped(change, length))
+
+    def _aim(self, now: float, then: float) -> float:
+        """The mean product to aim at: for curved losses not far below what the dual variable is lacking."""
+        aim = now * (then / now) ** 3 if now > 0 else 0.0
+        if not self.interior.problem.is_curved:
+            return aim
+        return max(aim, min(now, LAG * self.lacking / max(self.interior.products, 1)))
+
+    def _damped(self, change: Point, length: float) -> float:
+        """Halved until the balance falls about as Newton's model says, or is small next to the products."""
+        interior, point = self.interior, self.point
+        small = 0.5 * interior.mean_product(point) * interior.products
+        for _ in range(HALVINGS):
+            lacking = _State(interior, point.moved(change, length)).lacking
+            if lacking <= max((1 - length / 4) * self.lacking, small):
+                break
+            length /= 2
+        return length
 
     def _factorise(self) -> None:
         interior, point, problem = self.interior, self.point, self.interior.problem
