@@ -163,7 +163,7 @@ def test_what_several_tasks_do_not_have_is_refused():
 
 @pytest.mark.parametrize("loss", ["absolute", "quantile", "hinge"])
 def test_losses_with_kinks_natively(loss, monkeypatch):
-    X, Y = random_data(6, 1, 2)
+    X, Y = random_data(5, 2, 2)
     Y = np.sign(Y) if loss == "hinge" else Y
     problem = cr.TrainingProblem(X, Y, 0.1, loss)
     listed = cr.solve(problem)
