@@ -209,3 +209,9 @@ def test_labels_that_need_no_network_are_refused(name):
     with pytest.raises(InvalidInputError, match=r"2 of 2 samples .*free skip"):
         cr.TrainingProblem(X, [0, 1], loss=name, skip="free")
     assert get_loss(name).targets(cr.TrainingProblem(X, [1, 1], loss=name).Y).all()
+
+
+def test_data_of_zeros_natively(generated):
+    # No listing: the search must take data of rank zero.
+    problem = cr.TrainingProblem(np.zeros((2, 1)), [1.0, -1.0], 0.1, "logistic", bias="none", output_bias="free")
+    assert cr.solve(problem).status is Status.OPTIMAL

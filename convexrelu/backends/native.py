@@ -205,7 +205,7 @@ class _Loop:
         self.state = self.best = evaluate(problem, Iterate.empty(problem))
         self.kappa, self.violation, self.correlation = 1.0, np.inf, 0.0
         self.rounds = self.steps = self.stale = self.rest = 0
-        self.n_near = min(_NEAR, _NEAR * _NEAR_RANK // problem.Z.shape[1])
+        self.n_near = min(_NEAR, _NEAR * _NEAR_RANK // max(problem.Z.shape[1], 1))
         self.patience, self.share = _REST, 1.0
         self.starts = 0
         self.record = np.inf, np.inf
