@@ -181,6 +181,30 @@ def test_softmax_agrees_with_the_oracle_200_times():
     assert sum(1 for _ in itertools.islice(filter(check_softmax, seeds), 200)) == 200
 
 
+def check_squared(seed):
+    """One small instance of several tasks: generation against the oracle over all patterns."""
+    rng = np.random.default_rng(seed)
+    n, d, T = rng.integers(2, 6), rng.integers(1, 3), rng.integers(2, 4)
+    X = rng.integers(-2, 3, (n, d)).astype(float) if seed % 2 else rng.standard_normal((n, d))
+    Y = rng.integers(-2, 3, (n, T)).astype(float) if seed % 2 else rng.standard_normal((n, T))
+    modes = [("penalized", "none", "none"), ("none", "free", "none"), ("free", "free", "none")][seed % 3]
+    problem = cr.TrainingProblem(X, Y, 10 ** rng.uniform(-1.5, 0.5), **kinds(modes))
+    A = oracles.hidden_data(X, modes[0])
+    if np.linalg.matrix_rank(A) == A.shape[1] >= 2:
+        value = oracles.joint_convex_value(X, Y, problem.weight_decay, **kinds(modes))
+    else:
+        value = check(problem).objective
+    result = cr.solve(problem, tol=TOL)
+    assert result.status is cr.Status.OPTIMAL, seed
+    assert abs(result.objective - value) <= TOL * value + 1e-8, seed
+
+
+@pytest.mark.slow
+def test_squared_loss_of_several_tasks_agrees_with_the_oracle_200_times():
+    for seed in range(200):
+        check_squared(seed)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("T", [1, 2, 5, 12])
 @pytest.mark.parametrize("d", [2, 3])
