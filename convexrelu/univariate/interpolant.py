@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from convexrelu.arrays import EPS, Array, row_norms
 from convexrelu.network import Network
 from convexrelu.problem import TrainingProblem
+from convexrelu.targets import onto_targets
 from convexrelu.univariate.growth import Grown, Task, best_candidates, network_of
 from convexrelu.univariate.joined import joined_by_interval
 from convexrelu.univariate.line_certificate import norm_on_line, objective_on_line
@@ -27,6 +28,8 @@ from convexrelu.univariate.spline import Spline
 # Of the whole norm: all that the smallest neurons may make up, which are what an interior point leaves of zeros; the
 # first with which the sum over neurons still meets the targets, if it does with any.
 NOTHING = (1e-10, 1e-12, 0.0)
+# Up to so many points a network may be moved onto its targets, by dense systems.
+FEW = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,8 @@ def made_interpolant(problem: TrainingProblem, tol: float, rounds: int) -> Made:
     x, Y = task.x, problem.Y[task.order]
     whole = network_of(task, found)
     candidates = [_used(whole, x, share) for share in (NOTHING if _is_needed(whole, x, Y) else (2.0,))]
+    if len(x) <= FEW:
+        candidates.append(onto_targets(problem, candidates[0]))
     network = next((one for one in candidates if math.isfinite(objective_on_line(problem, one))), candidates[0])
     snapped = _snapped(network, x)
     spline = _spline(network, snapped, x, Y)
