@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, overload
 
 from convexrelu.arrays import Array
 from convexrelu.backends import Backend, get_backend
 from convexrelu.certificate import Certificate, certificate
 from convexrelu.errors import InvalidInputError, TooManyPatternsError, UnsupportedError
+from convexrelu.gated import GatedResult, train_gated
 from convexrelu.generation import (
     PROOF_SHARE,
     ConicMethod,
@@ -33,13 +34,46 @@ from convexrelu.problem import TrainingProblem
 from convexrelu.program import Program
 from convexrelu.recovery import network_of
 from convexrelu.refit import refitted_solution
-from convexrelu.result import Result, Solution, Status
-from convexrelu.validation import check_count, check_number
+from convexrelu.result import Result, Solution, Status, judge
+from convexrelu.validation import check_choice, check_count, check_number
 from convexrelu.width import narrowed
 
 # Up to this many patterns in all, the native way is to list them. Measured in one run, listing against generation:
 # 95 against 171 ms for 382 patterns of rank 3, 844 against 591 ms for 400 of rank 2, 27 against 783 ms with ties.
 FEW = 400
+
+
+@overload
+def solve(
+    problem: TrainingProblem,
+    patterns: str | int | Patterns = "generate",
+    backend: str = "native",
+    tol: float = 1e-6,
+    time_limit: float | None = None,
+    random_state: int = 0,
+    verbose: bool = False,
+    callback: Callable[[State], object] | None = None,
+    warm_start: Network | None = None,
+    max_iter: int | None = None,
+    max_boxes: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    activation: Literal["relu"] = "relu",
+) -> Result: ...
+
+
+@overload
+def solve(
+    problem: TrainingProblem,
+    patterns: str | int | Patterns,
+    backend: str = "native",
+    tol: float = 1e-6,
+    time_limit: float | None = None,
+    random_state: int = 0,
+    verbose: bool = False,
+    *,
+    options: Mapping[str, Any] | None = None,
+    activation: Literal["gated"],
+) -> GatedResult: ...
 
 
 def solve(
@@ -55,8 +89,9 @@ def solve(
     max_iter: int | None = None,
     max_boxes: int | None = None,
     options: Mapping[str, Any] | None = None,
-) -> Result:
-    """Train a two-layer ReLU network and certify the result.
+    activation: Literal["relu", "gated"] = "relu",
+) -> Result | GatedResult:
+    """Train a two-layer ReLU network, or a gated one, and certify the result.
 
     Parameters
     ----------
@@ -88,11 +123,16 @@ def solve(
         where a proof is out of reach.
     options : mapping, optional
         Options of the backend by their native names.
+    activation : {"relu", "gated"}, default "relu"
+        "gated": each neuron is on where its gate, one of `patterns` (enumerated, sampled or given), says so, whatever
+        its own weights: v D(x) (w . x + b). Such networks have convex programs without cones.
 
     Returns
     -------
     Result
         Its `status` is derived from our own objective and lower bound; the backend's word does not count.
+    GatedResult
+        With activation="gated": certified among the gated networks over these gates; `to_relu()` is a ReLU network.
 
     Raises
     ------
@@ -101,7 +141,7 @@ def solve(
     TooManyPatternsError
         If there are too many patterns to enumerate.
     UnsupportedError
-        If the backend cannot take the program; the message names one that can.
+        If the backend cannot take the program; the message names one that can. For gated networks that interpolate.
     NotInstalledError
         If the backend is not installed.
 
@@ -125,6 +165,12 @@ def solve(
     (<Status.OPTIMAL: 'optimal'>, 3)
     """
     check_arguments(problem, tol, time_limit, random_state, max_iter, max_boxes)
+    if check_choice(activation, "activation", ("relu", "gated")) == "gated":
+        unused = {"callback": callback, "warm_start": warm_start, "max_iter": max_iter, "max_boxes": max_boxes}
+        _check_gated(patterns, unused)
+        gates = choose_patterns(problem, patterns, random_state)
+        monitor = Monitor(None, verbose, time_limit)
+        return train_gated(problem, gates, _program_solver(backend), tol, monitor, options)
     if warm_start is not None:
         problem.objective(warm_start)
     own_lines = verbose and _is(patterns, "generate")
@@ -141,8 +187,24 @@ def solve(
         return generated_result(problem, generate(problem, methods, tol, monitor, max_boxes), tol, monitor)
     chosen = choose_patterns(problem, patterns, random_state)
     monitor.lap("patterns")
-    solver = get_backend("clarabel" if backend == "native" else backend)
-    return _solved_over(problem, chosen, solver, tol, monitor, verbose, options)
+    return _solved_over(problem, chosen, _program_solver(backend), tol, monitor, verbose, options)
+
+
+def _check_gated(patterns: str | int | Patterns, unused: Mapping[str, object]) -> None:
+    """Refuse what has no meaning for gated networks."""
+    if _is(patterns, "generate"):
+        raise InvalidInputError(
+            "`patterns='generate'` asks for the ReLU neurons that are missing, and activation='gated' takes its gates "
+            "as given; write patterns=100 for that many sampled gates, or 'enumerate' for all."
+        )
+    for name, value in unused.items():
+        if value is not None:
+            raise InvalidInputError(f"`{name}` is for pattern generation; drop it with activation='gated'.")
+
+
+def _program_solver(backend: str) -> Backend:
+    """The backend for a program over given patterns, which "native" does not take."""
+    return get_backend("clarabel" if backend == "native" else backend)
 
 
 def _is(patterns: str | int | Patterns, word: str) -> bool:
@@ -211,8 +273,7 @@ def _methods(
             f"`Y` has {problem.Y.shape[1]} tasks, and patterns='generate' takes one with {what}. Write "
             "patterns='enumerate', for data of rank at most four, or backend='native' and one of the package's losses."
         )
-    solver = get_backend("clarabel" if backend == "native" else backend)
-    yield ConicMethod(problem, tol, seed, monitor, warm_start, solver, options)
+    yield ConicMethod(problem, tol, seed, monitor, warm_start, _program_solver(backend), options)
 
 
 def generated_result(problem: TrainingProblem, found: Generated, tol: float, monitor: Monitor) -> Result:
@@ -352,12 +413,3 @@ def choose_patterns(problem: TrainingProblem, patterns: str | int | Patterns, ra
             f"`patterns` must be 'generate', 'enumerate', an int or a Patterns object, got {patterns!r}."
         )
     return sample_arrangement(problem.arrangement, check_count(patterns, "patterns"), random_state)
-
-
-def judge(proof: Certificate, tol: float, monitor: Monitor) -> Status:
-    """The status that a certificate supports."""
-    if proof.gap <= tol:
-        return Status.OPTIMAL if proof.scope == "global" else Status.PATTERN_OPTIMAL
-    if monitor.interrupted:
-        return Status.INTERRUPTED
-    return Status.LIMIT if monitor.at_limit else Status.FAILED

@@ -1,5 +1,8 @@
 """Training with every loss: pattern generation against the oracle, gaps, gradient descent."""
 
+import importlib
+import itertools
+
 import numpy as np
 import oracles
 import pytest
@@ -57,10 +60,37 @@ def test_every_loss_agrees_with_the_oracle(name, seed):
     check(name, seed)
 
 
+@pytest.fixture
+def native(monkeypatch):
+    """Generation by the package's own solver where small programs go to a conic one, their patterns listed."""
+    solve = importlib.import_module("convexrelu.solve")
+    monkeypatch.setattr(solve, "FEW", 0)
+    monkeypatch.setattr(solve, "takes_one_input", lambda problem: False)
+    monkeypatch.setattr("convexrelu.native.bridge.SMALL", 0)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_native_generation_agrees_with_the_oracle(name, native):
+    for seed in (0, 3):
+        check(name, seed)
+
+
+def accepted(name, count):
+    """The first seeds of problems that are not refused."""
+    return itertools.islice((seed for seed in itertools.count() if instance(name, seed)[0] is not None), count)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_agrees_with_the_oracle_200_times(name):
-    for seed in range(200):
+    for seed in accepted(name, 200):
+        check(name, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LOSSES)
+def test_native_generation_agrees_with_the_oracle_200_times(name, native):
+    for seed in accepted(name, 200):
         check(name, seed)
 
 
