@@ -94,6 +94,8 @@ class Outputs:
     c : float64 (k, T)
         Output weights.
     skip, constant : float64 (T,)
+    G, ends : float64 (m, T), (4, T)
+        Dual variables of the splines' equations.
     nu : float64 (n, T)
     size : float64 (k,)
         |g_j| / rho_j.
@@ -106,6 +108,8 @@ class Outputs:
     c: Array
     skip: Array
     constant: Array
+    G: Array
+    ends: Array
     nu: Array
     size: Array
     objective: float
@@ -254,7 +258,7 @@ class _State:
         distance = distance if math.isfinite(distance) else math.inf
         gap = distance / max(abs(primal), 1e-300)
         size = row_norms(self.g) / program.rho
-        return Outputs(self.c, a, c, self.nu, size, primal, missed, gap, distance)
+        return Outputs(self.c, a, c, self.point.G, self.point.ends, self.nu, size, primal, missed, gap, distance)
 
     def _missed(self) -> float:
         """What the equations lack, as the objective sees it. In the program's units values are about one."""
