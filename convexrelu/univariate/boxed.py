@@ -201,7 +201,8 @@ def _thinned(problem: BoxProblem, fit: BoxedFit, tol: float) -> BoxedFit:
         keep[[0, -1]] = True
         if keep.all():
             break
-        found = centre(problem, fit.nodes[keep], 0.1 * tol)
-        if found.objective <= fit.objective + 0.1 * tol * abs(fit.objective):
+        ceiling = fit.objective + 0.1 * tol * abs(fit.objective)
+        found = centre(problem, fit.nodes[keep], 0.1 * tol, ceiling)
+        if found.objective <= ceiling:
             return replace(fit, nodes=fit.nodes[keep], z=found.z, s=found.s, objective=found.objective)
     return fit

@@ -234,8 +234,10 @@ class Centred:
     distance: float
 
 
-def centre(problem: BoxProblem, nodes: IntArray, tol: float) -> Centred:
+def centre(problem: BoxProblem, nodes: IntArray, tol: float, ceiling: float = np.inf) -> Centred:
     """Train the spline with the given nodes; what is returned is the best point met.
+
+    It ends early where no spline with these nodes can have an objective below `ceiling`.
 
     Cost per step: O(n) for the samples and a banded linear system of 4 m unknowns; 10 to 40 steps do.
     """
@@ -249,7 +251,7 @@ def centre(problem: BoxProblem, nodes: IntArray, tol: float) -> Centred:
         better = left < 0.9 * mark
         stalled, mark = 0 if better.any() else stalled + 1, np.where(better, left, mark)
         best = found if best is None or found.distance < best.distance else best
-        if best.gap <= tol or stalled > PATIENCE:
+        if best.gap <= tol or stalled > PATIENCE or found.objective - found.distance > ceiling:
             break
         with np.errstate(all="ignore"):
             following = state.step()
