@@ -122,7 +122,7 @@ def _certify(options: argparse.Namespace) -> int:
 
     network = cr.Network.load(options.network)
     about = network.metadata
-    X, y, targets = _data_of(options, network)
+    X, y, targets = _data_of(options, about)
     lam = about.get("weight_decay") if options.weight_decay is None else options.weight_decay
     if lam is None:
         raise InvalidInputError(f"{options.network} does not record its weight decay; write `--weight-decay LAM`.")
@@ -137,23 +137,29 @@ def _certify(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     import convexrelu as cr
+    from convexrelu.interop.files import read_file
 
-    network = cr.Network.load(options.model) if options.model.endswith(".npz") else _from_onnx(options.model)
-    X, y, _ = _data_of(options, network)
-    verification = cr.verify(_stated_problem(options, X, y), network, **_given(options, "tol", "time_limit"))
+    if options.model.endswith(".npz"):
+        model: Any = cr.Network.load(options.model)
+    else:
+        model = read_file(options.model, _layers(options.layers), options.activation)
+    X, y, _ = _data_of(options, model.metadata)
+    verification = cr.verify(_stated_problem(options, X, y), model, **_given(options, "tol", "time_limit"))
     print(verification.report())
     if options.out is not None:
-        replace(verification.improved, metadata=network.metadata).save(options.out)
+        replace(verification.improved, metadata=verification.network.metadata).save(options.out)
         _print_rows({"saved": options.out})
     return 0
 
 
-def _from_onnx(path: str) -> Network:
-    import convexrelu as cr
-
-    if not path.endswith(".onnx"):
-        raise InvalidInputError(f"{path} is neither an .npz file of this package nor .onnx; export the model to ONNX.")
-    return cr.Network.from_onnx(path)
+def _layers(text: str | None) -> dict[str, str] | None:
+    """What a state dict calls its layers: hidden=0,output=2."""
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(role and name for role, _, name in pairs):
+        raise InvalidInputError(f"`--layers {text}` must look like hidden=0,output=2: names without '.weight'.")
+    return {role.strip(): name.strip() for role, _, name in pairs}
 
 
 def _stated_problem(options: argparse.Namespace, X: Array, y: Array) -> TrainingProblem:
@@ -315,9 +321,8 @@ def _loss(text: str) -> Loss:
         raise InvalidInputError(message) from None
 
 
-def _data_of(options: argparse.Namespace, network: Network) -> tuple[Array, Array, list[str]]:
+def _data_of(options: argparse.Namespace, about: dict[str, Any]) -> tuple[Array, Array, list[str]]:
     """Features and targets as a network was trained on them, and the targets' names."""
-    about = network.metadata
     table = _read_csv(options.data)
     targets = table.columns(options.target)
     features = [table.column(name) for name in about.get("features", [n for n in table.names if n not in targets])]
@@ -429,7 +434,11 @@ def _parser() -> argparse.ArgumentParser:
 
     verify = commands.add_parser("verify", help="tell how far a network trained elsewhere is from optimal, and why")
     verify.set_defaults(run=_verify)
-    verify.add_argument("model", metavar="MODEL", help="an ONNX file, or an NPZ file of this package")
+    verify.add_argument(
+        "model", metavar="MODEL", help=".onnx, .keras, .pt (a PyTorch state dict), or .npz of this package"
+    )
+    verify.add_argument("--layers", metavar="hidden=NAME,output=NAME", help="of a state dict; perhaps skip=NAME too")
+    verify.add_argument("--activation", metavar="NAME", help="of a state dict, between these layers: relu")
     _add_data_options(verify)
     reductions = "PyTorch's convention: the weight decay belongs to a mean or sum (of squares without 1/2)"
     verify.add_argument("--reduction", choices=("mean", "sum"), help=f"{reductions}; output bias penalized by default")

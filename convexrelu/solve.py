@@ -25,7 +25,7 @@ from convexrelu.monitor import Monitor, State
 from convexrelu.multitask import joint_method, takes_jointly
 from convexrelu.native.bridge import is_native, is_proximal
 from convexrelu.network import Network
-from convexrelu.one_input import takes_one_input, train_one_input
+from convexrelu.one_input import is_first_choice, takes_one_input, train_one_input
 from convexrelu.patterns.enumeration import enumerate_arrangement
 from convexrelu.patterns.patterns import Patterns
 from convexrelu.patterns.sampling import sample_arrangement
@@ -177,10 +177,12 @@ def solve(
     monitor = Monitor(callback, own_lines, time_limit, max_iter)
     if _is(patterns, "generate"):
         if backend == "native" and not options:
-            direct = warm_start is None and takes_one_input(problem) and time_limit is None
-            found = (_of_one_input(problem, tol, monitor) if direct else None) or _over_few(problem, tol, monitor)
-            if found is not None:
-                return found
+            direct = warm_start is None and time_limit is None and takes_one_input(problem)
+            ways = [_of_one_input] * direct + [_over_few]
+            for way in ways if is_first_choice(problem) else reversed(ways):
+                found = way(problem, tol, monitor)
+                if found is not None:
+                    return found
         methods = _methods(problem, backend, tol, random_state, monitor, warm_start, options)
         return generated_result(problem, generate(problem, methods, tol, monitor, max_boxes), tol, monitor)
     chosen = choose_patterns(problem, patterns, random_state)

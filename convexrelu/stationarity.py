@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from convexrelu.arrays import Array, BoolArray, row_norms
 from convexrelu.network import Network
 from convexrelu.problem import TrainingProblem
-from convexrelu.subgradient import KINK, has_kinks, subgradient
+from convexrelu.subgradient import KINK, has_kinks, subgradient, unbalanced_decay
 
 # Distances of a knot from a sample that count as none, relative to the norms of neuron and sample.
 TOLERANCES = (0.0, 1e-6, 1e-5, 1e-4, KINK, 1e-2)
@@ -29,8 +29,12 @@ EXACT = 1e-12
 # Subsets of concave kinks that are tried for one neuron.
 MOST_SUBSETS = 256
 STEPS = 400
-# The search for slopes ends when no neuron's residual falls below this share of what it was so many steps before.
-WINDOW, SLOW = 40, 0.99
+# The search for a neuron's slopes ends when its residual is above this share of what it was so many steps before.
+WINDOW, SLOW = 30, 0.995
+# A stationary network has a directional residual below this: gradient descent that has converged leaves 1e-6 to 1e-2.
+STATIONARY = 0.03
+# Another objective explains a network when its residual is below the first, and this share of the stated one's.
+EXPLAINED, OF_STATED = 0.2, 0.1
 OPTIONAL = ("hidden_bias", "output_bias", "skip")
 TINY = 1e-300
 
@@ -51,12 +55,27 @@ class Explanation:
         Stationarity for that objective, in units of the larger of the two decays.
     stated_residual : float
         Stationarity for the stated objective.
+    unbalanced : float
+        How much of the stated weight decay samples on kinks of the loss cannot balance, relative to what they feel; see
+        `convexrelu.subgradient.unbalanced_decay`. Where it is zero the weights do not tell the weight decay.
     """
 
     weight_decay: float
     decayed: tuple[str, ...]
     residual: float
     stated_residual: float
+    unbalanced: float = math.inf
+
+    @property
+    def is_another(self) -> bool:
+        """Whether a network far from stationary for the stated objective is surely near it for another."""
+        stated = min(self.stated_residual, self.unbalanced)
+        return stated > STATIONARY and self.residual <= min(EXPLAINED, OF_STATED * stated)
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether it is near it for another, but the stated weight decay would have left the same predictions."""
+        return replace(self, unbalanced=math.inf).is_another and not self.is_another
 
 
 @dataclass(frozen=True)
@@ -137,14 +156,15 @@ def _explain(state: _State, free: _State | None, lam: float, stated: frozenset[s
     """
     present = [name for name in OPTIONAL if _kind(state.problem, name) != "none"]
     choices = itertools.chain.from_iterable(itertools.combinations(present, k) for k in range(len(present) + 1))
-    best = Explanation(lam, (), math.inf, state.residual(lam, stated, KINK))
+    unbalanced = unbalanced_decay(state.problem, state.network)
+    best = Explanation(lam, (), math.inf, state.residual(lam, stated, KINK), unbalanced)
     state = free or state
     for choice in choices:
         decayed = frozenset(choice)
         implied = max(state.implied_weight_decay(decayed), 0.0)
         residual = state.residual(implied, decayed, KINK, unit=max(lam, implied))
         if residual < best.residual:
-            best = Explanation(implied, choice, residual, best.stated_residual)
+            best = replace(best, weight_decay=implied, decayed=choice, residual=residual)
     return best
 
 
@@ -284,7 +304,7 @@ def _shortest(base: Array, terms: Array) -> Array:
     step = 1 / np.maximum(largest, TINY)[:, None]
     c = y = np.full(terms.shape[:2], 0.5)
     lowest, momentum = np.full(len(base), math.inf), np.ones(len(base))
-    before = lowest
+    before, rows = lowest.copy(), np.arange(len(base))
     for step_number in range(STEPS):
         gradient = (terms @ (base + _combined(y, terms))[:, :, None])[:, :, 0]
         after = np.clip(y - step * gradient, 0.0, 1.0)
@@ -293,13 +313,14 @@ def _shortest(base: Array, terms: Array) -> Array:
         momentum[((y - after) * moved).sum(axis=1) > 0] = 1.0
         following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         y, c, momentum = after + ((momentum - 1) / following)[:, None] * moved, after, following
-        lowest = np.minimum(lowest, row_norms(base + _combined(c, terms)))
-        if np.abs(moved).max() < 1e-10:
-            break
+        lowest[rows] = np.minimum(lowest[rows], row_norms(base + _combined(c, terms)))
         if step_number % WINDOW == WINDOW - 1:
-            if (lowest > SLOW * before).all():
+            # Rows that have come to rest are left alone.
+            on = (np.abs(moved).max(axis=1) >= 1e-10) & (lowest[rows] <= SLOW * before[rows])
+            if not on.any():
                 break
-            before = lowest
+            before[rows] = lowest[rows]
+            base, terms, step, y, c, momentum, rows = (part[on] for part in (base, terms, step, y, c, momentum, rows))
     return lowest
 
 

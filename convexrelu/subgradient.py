@@ -10,6 +10,8 @@ a subgradient, and only one of them is minus the dual variable: that at which th
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import scipy.linalg
 from scipy.optimize import lsq_linear
@@ -21,6 +23,8 @@ from convexrelu.problem import TrainingProblem
 
 # Predictions this near a kink, in the loss's unit, are on it: gradient descent rarely ends nearer.
 KINK = 1e-3
+# Singular values of the derivatives of predictions, relative to the largest, down to which descent comes to rest.
+SLOW = 1e-2
 
 
 def has_kinks(problem: TrainingProblem) -> bool:
@@ -48,15 +52,60 @@ def subgradient(problem: TrainingProblem, network: Network, kink: float = KINK, 
     G = problem.loss.gradient(F, problem.Y, problem.sample_weight)
     if not has_kinks(problem):
         return G
-    near = np.abs(F - problem.Y) <= kink * problem.loss.unit(problem.Y)
-    lower, upper = problem.loss.domain(problem.Y, problem.sample_weight)
     for t in range(G.shape[1]):
-        rows = np.flatnonzero(near[:, t] & (lower[:, t] < upper[:, t]))
+        rows, box = _on_kinks(problem, network, kink, t)
         if len(rows):
             H, V = _equations(problem, network, kink, t)
-            box = -upper[rows, t], -lower[rows, t]
             G[rows, t] = _balancing(H, G[:, t], rows, box, problem.weight_decay * V, known_decay)
     return G
+
+
+def unbalanced_decay(problem: TrainingProblem, network: Network, kink: float = KINK) -> float:
+    """How much of the stated weight decay the samples on kinks of the loss cannot balance, relative to what they feel.
+
+    The decay pulls at the predictions. Samples that sit on kinks push back with any slope between the two sides: as
+    long as that suffices they stay there, and the weights look the same under every weight decay, none included. Only
+    a rest proves that the stated decay was not in force: it would have moved these samples.
+
+    Returns
+    -------
+    float
+        Zero if the decay can be balanced, or if no sample pulls at all; infinite where no sample is on a kink.
+
+    Notes
+    -----
+    Directions of the weights that hardly move these predictions are left out: descent does not come to rest in them.
+    """
+    F = network(problem.X)
+    G = problem.loss.gradient(F, problem.Y, problem.sample_weight)
+    if not G.any():
+        return 0.0
+    if not has_kinks(problem):
+        return math.inf
+    rests = [_unbalanced(problem, network, kink, t, G[:, t].copy()) for t in range(G.shape[1])]
+    left, felt = (float(np.linalg.norm(part)) for part in zip(*rests, strict=True))
+    return left / felt if felt > 0 else math.inf
+
+
+def _unbalanced(problem: TrainingProblem, network: Network, kink: float, t: int, g: Array) -> tuple[float, float]:
+    """The norms of what is left of the decay, and of the decay, along the predictions of task t that are on kinks."""
+    rows, box = _on_kinks(problem, network, kink, t)
+    H, V = _equations(problem, network, kink, t)
+    if not len(rows) or not H[rows].any():
+        return 0.0, 0.0
+    _, sizes, basis = np.linalg.svd(H[rows], full_matrices=False)
+    basis = basis[sizes > SLOW * sizes[0]].T
+    H, pull = H @ basis, problem.weight_decay * (V @ basis)
+    g[rows] = _balancing(H, g, rows, box, pull, True)
+    return float(np.linalg.norm(H.T @ g + pull)), float(np.linalg.norm(pull))
+
+
+def _on_kinks(problem: TrainingProblem, network: Network, kink: float, t: int) -> tuple[IntArray, tuple[Array, Array]]:
+    """The samples whose predictions of task t are on kinks, and the slopes between whose bounds they may choose."""
+    off = np.abs(network(problem.X)[:, t] - problem.Y[:, t])
+    lower, upper = (side[:, t] for side in problem.loss.domain(problem.Y, problem.sample_weight))
+    rows = np.flatnonzero((off <= kink * problem.loss.unit(problem.Y)) & (lower < upper))
+    return rows, (-upper[rows], -lower[rows])
 
 
 def _equations(problem: TrainingProblem, network: Network, kink: float, t: int) -> tuple[Array, Array]:

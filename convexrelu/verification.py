@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-import numpy as np
-
-from convexrelu.arrays import Array, frozen
+from convexrelu.arrays import Array
 from convexrelu.certificate import Certificate
 from convexrelu.improvements import DESCENDING, RESOLVING, Improvement
 from convexrelu.network import Network
+from convexrelu.optimal_range import OptimalRange, outside
 from convexrelu.problem import TrainingProblem
 from convexrelu.solve import solve
 from convexrelu.stationarity import Stationarity
@@ -47,6 +46,10 @@ _ADVICE = {
 }
 
 
+UNDECIDED = (
+    "the weights do not tell which: the samples on kinks of the loss stay there under either weight decay. Another one "
+    "(AdamW's) was in force, or the stated one had no time to act"
+)
 FITS = {
     RESOLVING: "the best network found with these activation patterns",
     DESCENDING: "what gradient descent still finds from there",
@@ -99,6 +102,9 @@ class Verification:
         Root mean square difference on the data to the best network's predictions.
     prediction_spread : float
         Standard deviation of the targets, to compare with.
+    optimal_range : OptimalRange or str
+        The range over all globally optimal networks at a few points, and how far predictions are outside; or the reason
+        why it was not computed.
     rounding : float
         Largest difference on the data between the model's own predictions and its weights evaluated in float64.
     network : Network
@@ -120,6 +126,7 @@ class Verification:
     missing: MissingNeuron | None
     prediction_distance: float
     prediction_spread: float
+    optimal_range: OptimalRange | str
     rounding: float
     network: Network
     improved: Network
@@ -172,9 +179,7 @@ class Verification:
         """
         points = self.problem.X if X_new is None else check_matrix(X_new, "X_new")
         optimal = solve(self.problem, tol=1e-8, warm_start=self.improved).optimal_set()
-        lower, upper = optimal.prediction_range(points)
-        F = self.network(points).reshape(lower.shape)  # (N, 1) as (N,)
-        return frozen(np.maximum(np.maximum(lower - F, F - upper), 0.0))
+        return outside(self.network, points, *optimal.prediction_range(points))
 
     def __repr__(self) -> str:
         return (
@@ -241,10 +246,22 @@ class Verification:
         e = s.explanation
         decayed = " and ".join(["the weights", *(name.replace("_", " ") for name in e.decayed)])
         rows.append((f"{e.residual:.2e}", f"residual of the best fitting objective: {e.weight_decay:.4g} on {decayed}"))
+        if e.is_undecided:
+            rows.append(("-", UNDECIDED))
         return rows
 
     def _predictions(self) -> list[tuple[str, str]]:
         spread = f"the targets' standard deviation is {self.prediction_spread:.3g}"
         rows = [(f"{self.prediction_distance:.3g}", f"root mean square distance of predictions to the best; {spread}")]
+        rows.append(self._range())
         rows.append((f"{self.rounding:.2e}", "largest difference between the model's own arithmetic and float64"))
         return rows
+
+    def _range(self) -> tuple[str, str]:
+        r = self.optimal_range
+        if isinstance(r, str):
+            return "-", f"not compared with the range over all optimal networks ({r}): `distance_to_optimal()` does"
+        where = f"at {r.n_samples} samples and {len(r.points) - r.n_samples} points between neighbours"
+        known = "all optimal networks" if r.complete else "the optimal networks found, not proven to be all"
+        told = f"root mean square distance to the range over {known}, {where}; it is {r.width:.2g} wide"
+        return f"{r.root_mean_square:.3g}", told

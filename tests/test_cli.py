@@ -224,7 +224,10 @@ def test_verify_says_what_it_needs(data, tmp_path, capsys):
     cr.Network(hidden=[[1.0, 0.0]], hidden_bias=[0.0], output=[[1.0]]).save(path)
     assert "--weight-decay" in fails(capsys, "verify", str(path), data, "--target", "height")
     rest = ("--target", "height", "--weight-decay", "1")
-    assert "export the model to ONNX" in fails(capsys, "verify", "model.pt", data, *rest)
+    assert "reading a pickle runs the code in it" in fails(capsys, "verify", "model.pkl", data, *rest)
+    assert "none of .npz" in fails(capsys, "verify", "model.txt", data, *rest)
+    assert "describe a state dict" in fails(capsys, "verify", "net.onnx", data, *rest, "--activation", "relu")
+    assert "hidden=0,output=2" in fails(capsys, "verify", "net.pt", data, *rest, "--layers", "0,2")
     assert "No such file" in fails(capsys, "verify", str(tmp_path / "missing.onnx"), data, *rest)
     assert "'nonsense'" in fails(capsys, "verify", str(path), data, *rest, "--loss", "nonsense")
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import convexrelu as cr
+from convexrelu.__main__ import main
 from convexrelu.errors import InvalidInputError, UnsupportedError
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -213,9 +214,61 @@ def test_verify_judges_what_torch_minimised(torch):
     assert v.rounding < 1e-12
 
 
-def test_keras_models(monkeypatch):
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
-    keras = importlib.import_module("keras")
+def test_the_command_line_reads_state_dicts_and_no_pickles(torch, tmp_path, capsys):
+    module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
+    state, whole, data = (str(tmp_path / name) for name in ("state.pt", "whole.pt", "data.csv"))
+    torch.save(module.state_dict(), state)
+    torch.save(module, whole)
+    np.savetxt(data, np.hstack([X, X[:, :1] ** 2]), delimiter=",", header="a,b,y", comments="")
+    arguments = [data, "--target", "y", "--weight-decay", "0.1", "--reduction", "mean"]
+    described = ["--layers", "hidden=0,output=2", "--activation", "relu"]
+    assert main(["verify", state, *arguments, *described]) == 0
+    assert "(3 neurons)" in capsys.readouterr().out
+    wrong = ["--layers", "hidden=0,output=2", "--activation", "gelu"]
+    for path, more, told in (
+        (state, [], "does not say what lies between its layers"),
+        (state, wrong, "only ReLU networks"),
+        (whole, described, "not a state dict"),
+        ("missing.pt", described, "No such file"),
+    ):
+        assert main(["verify", path, *arguments, *more]) == 2
+        assert told in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def keras():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_BACKEND", "torch")
+        yield importlib.import_module("keras")
+
+
+def test_keras_models_with_a_skip(keras, tmp_path):
+    layers = keras.layers
+    start = keras.Input((2,))
+    hidden = layers.Dense(5, activation="relu")(start)
+    straight = layers.Dense(1, use_bias=False)
+    for out in (layers.Add()([layers.Dense(1)(hidden), straight(start)]), layers.Dense(1)(hidden) + straight(start)):
+        model = keras.Model(start, out)
+        network = cr.Network.from_keras(model)
+        np.testing.assert_array_equal(network.skip, np.asarray(straight.get_weights()[0], dtype=float))
+        np.testing.assert_allclose(network(X), model.predict_on_batch(X.astype("float32")), rtol=1e-4, atol=1e-5)
+    model.save(tmp_path / "model.keras")
+    v = cr.verify(
+        cr.TrainingProblem(X, X[:, 0], 0.1, output_bias="penalized", skip="penalized"), tmp_path / "model.keras"
+    )
+    assert 0 < v.rounding < 1e-5
+    twice = layers.Dense(2, activation="relu")
+    for out, named in (
+        (layers.Dense(1)(layers.Concatenate()([hidden, start])), "Concatenate"),
+        (layers.Dense(1)(layers.Dense(3, activation="relu")(hidden)), "three layers"),
+        (twice(twice(start)), "two places"),
+        (layers.Dense(1)(layers.Multiply()([hidden, hidden])), "Multiply"),
+    ):
+        with pytest.raises(UnsupportedError, match=named):
+            cr.Network.from_keras(keras.Model(start, out))
+
+
+def test_keras_models(keras):
     layers = keras.layers
     for middle in ([layers.Dense(5, activation="relu")], [layers.Dense(5), layers.ReLU()]):
         model = keras.Sequential([keras.Input((2,)), *middle, layers.Dense(2)])

@@ -40,6 +40,7 @@ LAYERS = (
     ("path",),
     ("subgradient", "own_patterns", "descent"),
     ("certify", "improvements", "stationarity"),
+    ("optimal_range",),
     ("verification",),
     ("verify",),
 )

@@ -1,5 +1,7 @@
 """Stationarity residuals against finite differences, a quadratic program per neuron, and optima."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -183,3 +185,18 @@ def test_other_decayed_parameters_are_recognised():
         assert bool(explanation.decayed) == (trained is decayed)
         assert explanation.weight_decay == pytest.approx(0.1, rel=1e-2)
         assert explanation.residual < 1e-2 < explanation.stated_residual
+
+
+def test_targets_met_on_kinks_do_not_tell_the_weight_decay():
+    x = np.linspace(-1, 2, 7)
+    stated = cr.TrainingProblem(x[:, None], np.sin(2 * x), 1e-3, loss="absolute")
+    network = cr.solve(stated, tol=1e-8).network
+    # As training on the stated objective leaves it when the loss is at its minimum, before the decay has balanced it.
+    unfinished = replace(
+        network, hidden=3 * network.hidden, hidden_bias=3 * network.hidden_bias, output=network.output / 3
+    )
+    for decay, undecided in ((1e-3, True), (30.0, False)):
+        explanation = stationarity(stated.with_weight_decay(decay), unfinished).explanation
+        assert explanation.residual < 1e-6 < 0.3 < explanation.stated_residual
+        assert explanation.is_undecided == undecided
+        assert explanation.is_another == (not undecided)

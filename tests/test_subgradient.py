@@ -8,7 +8,7 @@ from strategies import data, examples, modes, networks, vectors
 
 import convexrelu as cr
 from convexrelu.errors import InvalidInputError
-from convexrelu.subgradient import subgradient
+from convexrelu.subgradient import subgradient, unbalanced_decay
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((30, 2))
@@ -52,3 +52,27 @@ def test_smooth_losses_have_one():
     problem = cr.TrainingProblem(X, TARGETS["absolute"], 1.0)
     network = cr.Network([[1.0, 0.0]], [0.0], [[1.0]])
     np.testing.assert_array_equal(subgradient(problem, network), network(X) - problem.Y)
+
+
+def kinked(weight_decay):
+    x = np.linspace(-1, 2, 21)
+    return cr.TrainingProblem(x[:, None], np.sin(2 * x) + (x > 1), weight_decay, loss="absolute")
+
+
+def test_what_samples_on_kinks_can_balance():
+    """Targets that are met tell an upper bound of the weight decay: that at which the first would be given up."""
+    network = cr.solve(kinked(1e-3), tol=1e-8).network
+    rests = [unbalanced_decay(kinked(decay), network) for decay in (1e-5, 1e-3, 1e-2, 1.0, 100.0)]
+    assert max(rests[:2]) < 1e-5
+    assert rests[2] < rests[3] < rests[4]
+    assert rests[3] > 0.03 and 0.9 < rests[4] <= 1
+
+
+def test_without_kinks_nothing_is_balanced_and_without_pull_nothing_is_known():
+    problem = kinked(1.0)
+    flat = cr.Network([[1.0]], [0.0], [[0.0]])
+    assert unbalanced_decay(problem, cr.Network(flat.hidden, flat.hidden_bias, [[3.0]])) == np.inf
+    far = cr.TrainingProblem([[1.0], [-1.0]], [1.0, -1.0], 0.1, loss="hinge")
+    assert unbalanced_decay(far, cr.Network([[1.0], [-1.0]], None, [[5.0], [-5.0]])) == 0
+    squared = cr.TrainingProblem([[1.0], [-1.0]], [1.0, -1.0], 0.1)
+    assert unbalanced_decay(squared, flat) == np.inf

@@ -9,7 +9,7 @@ from strategies import examples, vectors, weight_decays
 import convexrelu as cr
 from convexrelu import univariate as uv
 from convexrelu.errors import InvalidInputError, UnsupportedError
-from convexrelu.losses import HuberLoss, QuantileLoss
+from convexrelu.losses import ExactFit, HuberLoss, QuantileLoss
 from convexrelu.univariate.hats import Interpolation
 from convexrelu.univariate.label_radius import label_radius
 
@@ -124,9 +124,7 @@ def test_label_radius_bounds_the_predictions(x, y, parts, skip):
         ([1, 1, 1, 1], {"loss": "logistic", "skip": "none"}, InvalidInputError, "all equal"),
         ([-1, -1, 1, 1], {"loss": "logistic"}, InvalidInputError, "separated by a line"),
         ([0, 1, 0, 2], {"loss": "hinge"}, InvalidInputError, "`Y`"),
-        ([0, 1, 0, 1], {"loss": "softmax"}, UnsupportedError, "softmax"),
-        ([0, 1, 0, 1], {"loss": "absolute", "bias": "penalized"}, UnsupportedError, "penalized"),
-        ([[0, 1], [1, 0], [1, 1], [0, 0]], {"loss": "absolute"}, UnsupportedError, "Several tasks"),
+        ([0, 1, 2, 3], {"loss": ExactFit()}, UnsupportedError, "package's own"),
     ],
 )
 def test_refusals_are_by_name(y, options, error, match):

@@ -9,7 +9,7 @@ from strategies import examples, vectors
 
 import convexrelu as cr
 from convexrelu import univariate as uv
-from convexrelu.errors import InvalidInputError, UnsupportedError
+from convexrelu.errors import InvalidInputError
 
 SKIPS = st.sampled_from(["free", "none"])
 
@@ -153,8 +153,7 @@ def test_single_point_and_straight_line():
         (lambda: uv.interpolate([], []), InvalidInputError, "x"),
         (lambda: uv.interpolate([[0, 1]], [0]), InvalidInputError, "points on a line"),
         (lambda: uv.interpolate([0, 1], [0, 1], skip="maybe"), InvalidInputError, "skip"),
-        (lambda: uv.interpolate([0, 1], [0, 1], skip="penalized"), UnsupportedError, "solve"),
-        (lambda: uv.interpolate([0, 1], np.eye(2), skip="none"), UnsupportedError, "Several tasks"),
+        (lambda: uv.interpolate([0, 1], [0, 1], output_bias="none"), InvalidInputError, "output_bias"),
         (lambda: uv.solution_set([0, 1], np.eye(2)), InvalidInputError, "one task"),
         (lambda: uv.solution_set([0, 1], [0, 1]).spiked([0]), InvalidInputError, "not free"),
         (lambda: uv.solution_set([0, 1], [0, 1]).spiked([7]), InvalidInputError, "mask"),

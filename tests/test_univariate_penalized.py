@@ -11,7 +11,6 @@ from strategies import examples, vectors, weight_decays
 
 import convexrelu as cr
 from convexrelu import univariate as uv
-from convexrelu.errors import UnsupportedError
 from convexrelu.univariate.sectors import sector_bounds
 
 SKIPS = st.sampled_from(["free", "none"])
@@ -168,8 +167,3 @@ def test_agrees_with_the_general_solver(T, bias, skip):
         assert result.certificate.lower_bound <= general.objective * (1 + 1e-12) + 1e-12
         if general.status is cr.Status.OPTIMAL:
             assert result.objective == pytest.approx(general.objective, rel=1e-7, abs=1e-9)
-
-
-def test_interpolation_of_several_tasks_is_refused():
-    with pytest.raises(UnsupportedError, match="Several tasks"):
-        uv.interpolate([0, 1, 2], np.eye(3), bias="penalized")

@@ -11,7 +11,7 @@ from convexrelu.interop.imported import Imported
 
 
 def read_model(model: Any) -> Imported:
-    """Read a model by its kind: PyTorch module, scikit-learn estimator, ONNX file or ModelProto, Keras model.
+    """Read a model by its kind: PyTorch module, scikit-learn estimator, ONNX file or ModelProto, Keras.
 
     Raises
     ------
@@ -20,10 +20,16 @@ def read_model(model: Any) -> Imported:
     InvalidInputError
         If the kind is not known.
     """
+    if isinstance(model, Imported):
+        return model
     if isinstance(model, Mapping):
         raise InvalidInputError(
             "`model` is a dict; for a PyTorch state dict write Network.from_torch(state, layers=..., activation=...)."
         )
+    if isinstance(model, str | Path) and str(model).endswith(".keras"):
+        from convexrelu.interop.keras import read_keras
+
+        return read_keras(model)
     if isinstance(model, str | Path) or type(model).__name__ == "ModelProto":
         from convexrelu.interop.onnx import read_graph
 

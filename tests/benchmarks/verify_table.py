@@ -6,10 +6,11 @@
 an exact solve to 1e-6, convergence from L-BFGS continued from the network in double precision, and a wrong objective
 from knowing how the network was trained. The last column checks that
 
-- the lower bound is not above the optimum, "optimal" is true within the tolerance,
+- the lower bound is not above the best objective known, and "optimal" is true of it within the tolerance,
 - the certified gap is at most twice the true one, or a tenth of the tolerance, where the optimum itself was proven,
 - "stationary" is said only of networks that L-BFGS does not improve by more than a tenth of their distance,
-- "different objective" is said only where the training had one.
+- "different objective" is said only where the training had one, and wherever it had one that the weights can tell
+  (scikit-learn's Adam does not converge: either verdict is right there).
 """
 
 from __future__ import annotations
@@ -132,15 +133,16 @@ def check(v, optimum, bound, polished, other):
         complaints.append("bound above the optimum")
     if optimum - bound <= 1e-5 * optimum and v.gap > 2 * max(true_gap, 0.1 * TOL):
         complaints.append("loose gap")
-    if v.verdict is cr.Verdict.OPTIMAL and (v.objective - bound) / v.objective > TOL + 1e-6:
+    if v.verdict is cr.Verdict.OPTIMAL and true_gap > TOL + 1e-6:
         complaints.append("not optimal")
     if v.verdict is cr.Verdict.STATIONARY and (v.objective - polished) / v.objective > max(TOL, 0.1 * true_gap):
         complaints.append("not stationary")
     if v.verdict is cr.Verdict.NOT_CONVERGED and converged(v, polished, true_gap):
         complaints.append("converged?")
-    if v.verdict is cr.Verdict.DIFFERENT_OBJECTIVE and not other:
+    if v.verdict is cr.Verdict.DIFFERENT_OBJECTIVE and other is False:
         complaints.append("same objective")
-    if other and v.verdict is not cr.Verdict.DIFFERENT_OBJECTIVE and true_gap > 0.05:
+    missed = other and v.verdict is not cr.Verdict.DIFFERENT_OBJECTIVE and true_gap > 0.05
+    if missed and not v.stationarity.explanation.is_undecided:
         complaints.append("another objective?")
     if v.problem.objective(v.improved) > v.objective:
         complaints.append("improved is worse")
@@ -167,10 +169,12 @@ class Table:
         key = (name, problem.bias, problem.weight_decay)
         if key not in self.optima:
             self.optima[key] = exact(problem)
-        optimum, bound = self.optima[key]
         began = time.process_time()
         v = cr.verify(problem, net, tol=TOL, time_limit=self.time_limit)
         seconds = time.process_time() - began
+        optimum, bound = self.optima[key]
+        optimum = min(optimum, problem.objective(v.improved))  # the exact solve may have run out of time
+        self.optima[key] = optimum, bound
         polished = np.nan if isinstance(net, BaseEstimator) else continued(problem, net)
         complaints = check(v, optimum, bound, polished, other)
         s, gap, rest = v.stationarity, (v.objective - optimum) / v.objective, (v.objective - polished) / v.objective
@@ -208,7 +212,7 @@ def rows_of(table, name, X, Y, loss, options):
         labels = Y.argmax(axis=1) if loss == "softmax" else Y[:, 0] if Y.shape[1] == 1 else Y
         mlp = kind(hidden_layer_sizes=100, alpha=alpha, solver=solver, **settings).fit(X, labels)
         # Adam's mini-batches of 200 decay by alpha / 200 each, not alpha / n.
-        other = solver == "adam" and len(X) > 200
+        other = None if solver == "adam" and len(X) > 200 else False
         table.row(name, f"scikit-learn, {solver}", cr.TrainingProblem.from_sklearn(X, Y, alpha, loss=loss), mlp, other)
 
 
