@@ -20,7 +20,8 @@ import numpy as np
 from convexrelu.arrays import EPS, Array, IntArray
 from convexrelu.losses import LogisticLoss
 from convexrelu.losses.piecewise import PiecewiseLoss
-from convexrelu.univariate.interior_point import BoxProblem, Centred, EntropyProblem, centre
+from convexrelu.univariate.box_problem import BoxProblem, EntropyProblem
+from convexrelu.univariate.interior_point import Centred, centre
 from convexrelu.univariate.trend_filter import peaks
 
 # Above this many distinct points a sample of them, one in GROUP, comes first; below it, START candidates do.
