@@ -167,3 +167,15 @@ def test_agrees_with_the_general_solver(T, bias, skip):
         assert result.certificate.lower_bound <= general.objective * (1 + 1e-12) + 1e-12
         if general.status is cr.Status.OPTIMAL:
             assert result.objective == pytest.approx(general.objective, rel=1e-7, abs=1e-9)
+
+
+@pytest.mark.parametrize(("T", "seed"), [(1, 2), (3, 1)])
+def test_spacings_from_1e_12_to_1(T, seed):
+    # Neurons trained one by one end at gaps of 4e-4 and 5e-3 here.
+    rng = np.random.default_rng(seed)
+    x, lam = np.cumsum(10 ** rng.uniform(-12, 0, 500)), 10 ** rng.uniform(-3, 1)
+    Y = rng.standard_normal((500, T)) + 3 * x[:, None] * (seed % 2)
+    result = uv.fit(x, Y, lam, bias="penalized", skip="none")
+    assert result.status is cr.Status.OPTIMAL
+    problem = cr.TrainingProblem(x[:, None], Y, lam)
+    assert problem.objective(result.network) == pytest.approx(result.objective, rel=1e-10)
