@@ -144,3 +144,15 @@ def test_small_weight_decay():
     result = uv.fit(x, np.sin(8 * x) + 0.3 * rng.standard_normal(300), 1e-4, bias="penalized")
     assert result.certificate.gap <= 1e-9
     assert result.network.n_neurons > 80
+
+
+@pytest.mark.parametrize(("T", "seed"), [(1, 2), (3, 1)])
+def test_spacings_from_1e_12_to_1(T, seed):
+    # Neurons trained one by one end at gaps of 4e-4 and 5e-3 here.
+    rng = np.random.default_rng(seed)
+    x, lam = np.cumsum(10 ** rng.uniform(-12, 0, 500)), 10 ** rng.uniform(-3, 1)
+    Y = rng.standard_normal((500, T)) + 3 * x[:, None] * (seed % 2)
+    result = uv.fit(x, Y, lam, bias="penalized", skip="none")
+    assert result.status is cr.Status.OPTIMAL
+    problem = cr.TrainingProblem(x[:, None], Y, lam)
+    assert problem.objective(result.network) == pytest.approx(result.objective, rel=1e-10)
