@@ -20,7 +20,8 @@ import numpy as np
 from convexrelu.arrays import EPS, Array, IntArray
 from convexrelu.losses import LogisticLoss
 from convexrelu.losses.piecewise import PiecewiseLoss
-from convexrelu.univariate.interior_point import BoxProblem, Centred, EntropyProblem, centre
+from convexrelu.univariate.box_problem import BoxProblem, EntropyProblem
+from convexrelu.univariate.interior_point import Centred, centre
 from convexrelu.univariate.trend_filter import peaks
 
 # Above this many distinct points a sample of them, one in GROUP, comes first; below it, START candidates do.
@@ -201,7 +202,8 @@ def _thinned(problem: BoxProblem, fit: BoxedFit, tol: float) -> BoxedFit:
         keep[[0, -1]] = True
         if keep.all():
             break
-        found = centre(problem, fit.nodes[keep], 0.1 * tol)
-        if found.objective <= fit.objective + 0.1 * tol * abs(fit.objective):
+        ceiling = fit.objective + 0.1 * tol * abs(fit.objective)
+        found = centre(problem, fit.nodes[keep], 0.1 * tol, ceiling)
+        if found.objective <= ceiling:
             return replace(fit, nodes=fit.nodes[keep], z=found.z, s=found.s, objective=found.objective)
     return fit

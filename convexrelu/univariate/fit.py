@@ -11,6 +11,7 @@ from convexrelu.arrays import Array, row_norms
 from convexrelu.linear_fit import fit_linear
 from convexrelu.losses import DataLoss, Loss, SquaredLoss, get_loss
 from convexrelu.problem import TrainingProblem
+from convexrelu.result import Status
 from convexrelu.univariate.conversion import from_network
 from convexrelu.univariate.grown_result import check_known, fit_grown
 from convexrelu.univariate.label_radius import check_labels
@@ -113,13 +114,16 @@ def fit(
     check_known(kind)
     data = replace(data, Y=kind.targets(data.Y))
     way = _way(kind, bias, skip, constant == output_bias_of(None, bias, skip), data.Y.shape[1])
-    if way == "neurons":
-        X = check_points(x)[:, None]
-        return fit_grown(TrainingProblem(X, Y, lam, kind, bias, constant, skip, sample_weight), tol, rounds)
     if way == "no bias":
         return fit_no_bias(data, kind, lam, tol)
-    if way == "squares":
-        return _neuron_fit(data, lam, kind, bias, skip, tol)
+    found = _neuron_fit(data, lam, kind, bias, skip, tol) if way == "squares" else None
+    if found and found.status is Status.OPTIMAL:
+        return found
+    if way in ("neurons", "squares"):
+        X = check_points(x)[:, None]
+        other = fit_grown(TrainingProblem(X, Y, lam, kind, bias, constant, skip, sample_weight), tol, rounds)
+        # Neurons with knots close to one another are more than the special way can take.
+        return min(filter(None, (other, found)), key=lambda result: result.certificate.gap)
     heavy = data.weight > 0
     if kind.is_classification:
         check_labels(data.x[heavy], data.Y[heavy, 0], kind, skip)
@@ -127,8 +131,8 @@ def fit(
     trained = train(data, kind, lam, skip, SHARE * tol, rounds) if spread else _constant(data, kind)
     nu, spline = _dual(data, kind, trained), trained.spline
     objective = kind.value(spline(data.x), data.Y, data.weight) + lam * norm(spline, skip)
-    found = certified(data, objective, nu, lam, kind, bias, skip)
-    return UnivariateResult(spline, found, judged(found, tol), bias, skip, data.points, trained.rounds)
+    proof = certified(data, objective, nu, lam, kind, bias, skip)
+    return UnivariateResult(spline, proof, judged(proof, tol), bias, skip, data.points, trained.rounds)
 
 
 def _constant(data: Samples, loss: Loss) -> Trained:

@@ -18,7 +18,7 @@ from scipy.special import entr, logsumexp
 
 from convexrelu.arrays import Array
 from convexrelu.losses import LogisticLoss, Loss, PiecewiseLoss, SoftmaxLoss
-from convexrelu.univariate.interior_point import BoxProblem, EntropyProblem
+from convexrelu.univariate.box_problem import BoxProblem, EntropyProblem
 
 
 class Slopes(NamedTuple):
