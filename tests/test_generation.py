@@ -215,3 +215,12 @@ def test_data_of_zeros_natively(generated):
     # No listing: the search must take data of rank zero.
     problem = cr.TrainingProblem(np.zeros((2, 1)), [1.0, -1.0], 0.1, "logistic", bias="none", output_bias="free")
     assert cr.solve(problem).status is Status.OPTIMAL
+
+
+def test_sliding_may_leave_no_neuron(generated):
+    check("huber", 197)
+
+
+def test_missing_neurons_next_to_the_cell_that_is_on_everywhere(generated):
+    # Both have their kink on samples whose one side is that cell; the other side is the one to add.
+    check("hinge", 249)

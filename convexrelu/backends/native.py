@@ -308,10 +308,11 @@ class _Loop:
         began = time.perf_counter()
         slid = in_cells(self.problem, slide(self.problem, iterate, _SHORT_SLIDE))
         tol = min(max(min(_CELLS_SHARE, self.violation) * self.violation, _CELLS_FINEST), _CELLS_TOL)
-        cells = minimise_in_cells(
-            self.problem, slid, tol=tol, first_gap=max(_CELLS_GAP, 10 * tol), should_stop=self.should_stop
-        )
-        self._accept(evaluate(self.problem, cells))
+        if len(slid.neurons):  # sliding may leave none
+            slid = minimise_in_cells(
+                self.problem, slid, tol=tol, first_gap=max(_CELLS_GAP, 10 * tol), should_stop=self.should_stop
+            )
+        self._accept(evaluate(self.problem, slid))
         self.newton_seconds += time.perf_counter() - began
 
     def _minimise(self, iterate: Iterate, tol: float) -> None:

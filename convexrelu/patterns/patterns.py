@@ -141,7 +141,7 @@ def neuron_patterns(arrangement: Arrangement, U: Array) -> Patterns:
     """A full-dimensional cell next to each neuron U (m, k): its own, or for a neuron on kinks one that touches it.
 
     Samples on a kink (to rounding) get the side of one fixed generic direction, so that the bits are those of
-    neurons that exist.
+    neurons that exist; with a free bias its other side where the neuron would be on everywhere, which is no use.
     """
     Z, p = arrangement.Z, arrangement.n_penalized
     U = U[arrangement.cost(U) > 0]
@@ -154,4 +154,6 @@ def neuron_patterns(arrangement: Arrangement, U: Array) -> Patterns:
     if arrangement.bias == "free":
         generic -= generic.mean()
     active = np.where(tie, generic[:, None], pre) > 0
+    if arrangement.bias == "free":
+        active = np.where(active.all(axis=0), np.where(tie, -generic[:, None], pre) > 0, active)
     return patterns_of_cells(arrangement, active.T, None)
