@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from convexrelu.certificate import Certificate as Certificate
     from convexrelu.certify import certify as certify
     from convexrelu.gated import GatedResult as GatedResult
-    from convexrelu.gated import solve_gated as solve_gated
     from convexrelu.kernel import Kernel as Kernel
     from convexrelu.network import Network as Network
     from convexrelu.optimal_set import OptimalSet as OptimalSet
@@ -71,7 +70,6 @@ _HOME = {
     "sample_patterns": "patterns",
     "sensitivity": "sensitivity",
     "solve": "solve",
-    "solve_gated": "gated",
     "solve_path": "path",
     "Verdict": "verification",
     "Verification": "verification",
@@ -87,7 +85,6 @@ __all__ = [  # noqa: RUF022 - sorted by the flow: problem, patterns, solve, answ
     "sample_patterns",
     "available_backends",
     "solve",
-    "solve_gated",
     "GatedResult",
     "Result",
     "Status",

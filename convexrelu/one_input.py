@@ -1,6 +1,6 @@
 """Problems of one input by the 1-D engine: `train_one_input`, what `solve` tries before it makes programs.
 
-Letters: `z` (n,) the reduced data, `u` (m, 2) neurons in reduced coordinates, `nu` (n, 1) dual variable.
+Letters: `z` (n,) the data on their line, `u` (m, 2) neurons in reduced coordinates, `nu` (n, T) dual variable.
 """
 
 from __future__ import annotations
@@ -10,36 +10,45 @@ import numpy as np
 from convexrelu.arrays import Array, row_norms
 from convexrelu.errors import ConvexReLUError
 from convexrelu.generation import Generated
-from convexrelu.losses import LogisticLoss, PiecewiseLoss, SquaredLoss
+from convexrelu.losses import LogisticLoss, PiecewiseLoss, SoftmaxLoss, SquaredLoss
 from convexrelu.network import Network
 from convexrelu.pricing.dual_norm import DualNorm
 from convexrelu.pricing.rounding import reduction_slack
 from convexrelu.problem import TrainingProblem
 from convexrelu.result import Solution, Status
 from convexrelu.univariate.fit import fit
-from convexrelu.univariate.lower_bound import double_sum_bounds
+from convexrelu.univariate.line_certificate import dual_norm_on_line
 
 # Of the tolerance: the gap to ask of the engine, so that its network may be pruned.
 SHARE = 0.1
 
 
 def takes_one_input(problem: TrainingProblem) -> bool:
-    """Whether the engine serves the problem: data on a line, one task, free biases, a loss it knows."""
-    loss = isinstance(problem.loss, SquaredLoss | PiecewiseLoss | LogisticLoss)
-    return loss and problem.bias == "free" and problem.Y.shape[1] == 1 and problem.arrangement.n_penalized == 1
+    """Whether the engine serves the problem: a loss it knows and one input or, with free biases, data on a line."""
+    if not isinstance(problem.loss, SquaredLoss | PiecewiseLoss | LogisticLoss | SoftmaxLoss):
+        return False
+    # Penalised biases are measured from the origin, which a line need not pass.
+    return problem.arrangement.n_penalized == 1 if problem.bias == "free" else problem.X.shape[1] == 1
+
+
+def is_first_choice(problem: TrainingProblem) -> bool:
+    """Whether the engine is faster than listing patterns, however few there are."""
+    return problem.bias == "free" or problem.Y.shape[1] > 1
 
 
 def train_one_input(problem: TrainingProblem, tol: float) -> Generated | None:
     """The optimum, its dual variable and the proven bound on its dual norm; None where the engine does not prove it."""
-    z = problem.arrangement.Z[:, 0]
+    z = problem.arrangement.Z[:, 0] if problem.bias == "free" else problem.X[:, 0]
     try:
         found = fit(
             z,
             problem.Y,
             problem.weight_decay,
             problem.loss,
-            skip=problem.skip,
-            sample_weight=problem.sample_weight,
+            problem.bias,
+            problem.skip,
+            problem.sample_weight,
+            output_bias=problem.output_bias,
             tol=SHARE * tol,
         )
     except ConvexReLUError:
@@ -51,9 +60,11 @@ def train_one_input(problem: TrainingProblem, tol: float) -> Generated | None:
 
 
 def _solution(problem: TrainingProblem, network: Network, z: Array, nu: Array) -> Solution:
-    """A network over the reduced data as a point of the convex program."""
+    """A network over the line as a point of the convex program."""
     size = row_norms(network.output)[:, None]
-    U = np.column_stack([network.hidden, network.hidden_bias]) * size
+    weights = network.hidden * size, network.hidden_bias * size[:, 0]
+    free = problem.bias == "free"
+    U = np.column_stack(weights) if free else problem.arrangement.from_weights(*weights)
     Q = np.hstack([problem.linear.free, problem.linear.penalized])
     line = z[:, None] * network.skip + network.output_bias
     beta: Array = np.asarray(np.linalg.lstsq(Q, line, rcond=None)[0], dtype=float)
@@ -62,8 +73,7 @@ def _solution(problem: TrainingProblem, network: Network, z: Array, nu: Array) -
 
 
 def _dual_norm(problem: TrainingProblem, z: Array, nu: Array) -> DualNorm:
-    """The exact dual norm: neurons that face either way, with their kinks at the samples."""
-    order = np.argsort(z, kind="stable")
-    bound = double_sum_bounds(z[order], nu[order], "none").largest
+    """The exact dual norm: neurons that face either way."""
+    bound = dual_norm_on_line(z, nu, problem.bias)
     upper = bound * problem.arrangement.stretch + reduction_slack(problem.arrangement, nu)
     return DualNorm(upper, 0.0, np.zeros(problem.arrangement.Z.shape[1]), "global")

@@ -51,11 +51,11 @@ def program_value(problem: TrainingProblem, solution: Solution) -> float:
 
 
 def _candidate(problem: TrainingProblem, solution: Solution, tolerance: float) -> Network:
-    network = _network(problem, solution, tolerance).merged(tolerance)
+    network = network_of_blocks(problem, solution, tolerance).merged(tolerance)
     return onto_targets(problem, network) if problem.is_interpolation else network
 
 
-def _network(problem: TrainingProblem, solution: Solution, tolerance: float) -> Network:
+def network_of_blocks(problem: TrainingProblem, solution: Solution, tolerance: float = 0.0) -> Network:
     """Balanced network of the blocks larger than `tolerance` times the largest one."""
     arrangement = problem.arrangement
     cost = arrangement.cost(solution.neurons)

@@ -13,6 +13,7 @@ import numpy as np
 from convexrelu.arrays import Array
 from convexrelu.certificate import Certificate
 from convexrelu.kernel import Kernel, kernel_of
+from convexrelu.monitor import Monitor
 from convexrelu.network import Network
 from convexrelu.patterns.patterns import Patterns, neuron_patterns
 from convexrelu.problem import TrainingProblem
@@ -190,3 +191,12 @@ class Result:
         c = self.certificate
         proof = f"lower_bound={c.lower_bound:.8g}, gap={c.gap:.2g}, scope={c.scope!r}"
         return f"Result({self.status.name}, objective={c.objective:.8g}, {proof}, {self.network.n_neurons} neurons)"
+
+
+def judge(proof: Certificate, tol: float, monitor: Monitor) -> Status:
+    """The status that a certificate supports."""
+    if proof.gap <= tol:
+        return Status.OPTIMAL if proof.scope == "global" else Status.PATTERN_OPTIMAL
+    if monitor.interrupted:
+        return Status.INTERRUPTED
+    return Status.LIMIT if monitor.at_limit else Status.FAILED

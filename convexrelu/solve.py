@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, overload
 
 from convexrelu.arrays import Array
 from convexrelu.backends import Backend, get_backend
 from convexrelu.certificate import Certificate, certificate
 from convexrelu.errors import InvalidInputError, TooManyPatternsError, UnsupportedError
+from convexrelu.gated import GatedResult, train_gated
 from convexrelu.generation import (
     PROOF_SHARE,
     ConicMethod,
@@ -24,7 +25,7 @@ from convexrelu.monitor import Monitor, State
 from convexrelu.multitask import joint_method, takes_jointly
 from convexrelu.native.bridge import is_native, is_proximal
 from convexrelu.network import Network
-from convexrelu.one_input import takes_one_input, train_one_input
+from convexrelu.one_input import is_first_choice, takes_one_input, train_one_input
 from convexrelu.patterns.enumeration import enumerate_arrangement
 from convexrelu.patterns.patterns import Patterns
 from convexrelu.patterns.sampling import sample_arrangement
@@ -33,13 +34,50 @@ from convexrelu.problem import TrainingProblem
 from convexrelu.program import Program
 from convexrelu.recovery import network_of
 from convexrelu.refit import refitted_solution
-from convexrelu.result import Result, Solution, Status
-from convexrelu.validation import check_count, check_number
+from convexrelu.result import Result, Solution, Status, judge
+from convexrelu.validation import check_choice, check_count, check_number
 from convexrelu.width import narrowed
 
 # Up to this many patterns in all, the native way is to list them. Measured in one run, listing against generation:
 # 95 against 171 ms for 382 patterns of rank 3, 844 against 591 ms for 400 of rank 2, 27 against 783 ms with ties.
 FEW = 400
+# Several tasks and a loss with kinks, up to rank three: numbers in one matrix for each pattern, up to which the exact
+# program is. Measured, in seconds of the processor, against generation: 0.1 / 0.4 at 6 x 1 with 3 tasks, at 12 x 2 with
+# as many 3 / 10 (absolute) and 3 / 2.3 (hinge), but 19 / 8 at 30 x 2 with two.
+FEW_NUMBERS, FEW_RANK = 3_000, 3
+
+
+@overload
+def solve(
+    problem: TrainingProblem,
+    patterns: str | int | Patterns = "generate",
+    backend: str = "native",
+    tol: float = 1e-6,
+    time_limit: float | None = None,
+    random_state: int = 0,
+    verbose: bool = False,
+    callback: Callable[[State], object] | None = None,
+    warm_start: Network | None = None,
+    max_iter: int | None = None,
+    max_boxes: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    activation: Literal["relu"] = "relu",
+) -> Result: ...
+
+
+@overload
+def solve(
+    problem: TrainingProblem,
+    patterns: str | int | Patterns,
+    backend: str = "native",
+    tol: float = 1e-6,
+    time_limit: float | None = None,
+    random_state: int = 0,
+    verbose: bool = False,
+    *,
+    options: Mapping[str, Any] | None = None,
+    activation: Literal["gated"],
+) -> GatedResult: ...
 
 
 def solve(
@@ -55,8 +93,9 @@ def solve(
     max_iter: int | None = None,
     max_boxes: int | None = None,
     options: Mapping[str, Any] | None = None,
-) -> Result:
-    """Train a two-layer ReLU network and certify the result.
+    activation: Literal["relu", "gated"] = "relu",
+) -> Result | GatedResult:
+    """Train a two-layer ReLU network, or a gated one, and certify the result.
 
     Parameters
     ----------
@@ -88,11 +127,16 @@ def solve(
         where a proof is out of reach.
     options : mapping, optional
         Options of the backend by their native names.
+    activation : {"relu", "gated"}, default "relu"
+        "gated": each neuron is on where its gate, one of `patterns` (enumerated, sampled or given), says so, whatever
+        its own weights: v D(x) (w . x + b). Such networks have convex programs without cones.
 
     Returns
     -------
     Result
         Its `status` is derived from our own objective and lower bound; the backend's word does not count.
+    GatedResult
+        With activation="gated": certified among the gated networks over these gates; `to_relu()` is a ReLU network.
 
     Raises
     ------
@@ -101,7 +145,7 @@ def solve(
     TooManyPatternsError
         If there are too many patterns to enumerate.
     UnsupportedError
-        If the backend cannot take the program; the message names one that can.
+        If the backend cannot take the program; the message names one that can. For gated networks that interpolate.
     NotInstalledError
         If the backend is not installed.
 
@@ -125,22 +169,46 @@ def solve(
     (<Status.OPTIMAL: 'optimal'>, 3)
     """
     check_arguments(problem, tol, time_limit, random_state, max_iter, max_boxes)
+    if check_choice(activation, "activation", ("relu", "gated")) == "gated":
+        unused = {"callback": callback, "warm_start": warm_start, "max_iter": max_iter, "max_boxes": max_boxes}
+        _check_gated(patterns, unused)
+        gates = choose_patterns(problem, patterns, random_state)
+        monitor = Monitor(None, verbose, time_limit)
+        return train_gated(problem, gates, _program_solver(backend), tol, monitor, options)
     if warm_start is not None:
         problem.objective(warm_start)
     own_lines = verbose and _is(patterns, "generate")
     monitor = Monitor(callback, own_lines, time_limit, max_iter)
     if _is(patterns, "generate"):
         if backend == "native" and not options:
-            direct = warm_start is None and takes_one_input(problem) and time_limit is None
-            found = (_of_one_input(problem, tol, monitor) if direct else None) or _over_few(problem, tol, monitor)
-            if found is not None:
-                return found
+            direct = warm_start is None and time_limit is None and takes_one_input(problem)
+            ways = [_of_one_input] * direct + [_over_few]
+            for way in ways if is_first_choice(problem) else reversed(ways):
+                found = way(problem, tol, monitor)
+                if found is not None:
+                    return found
         methods = _methods(problem, backend, tol, random_state, monitor, warm_start, options)
         return generated_result(problem, generate(problem, methods, tol, monitor, max_boxes), tol, monitor)
     chosen = choose_patterns(problem, patterns, random_state)
     monitor.lap("patterns")
-    solver = get_backend("clarabel" if backend == "native" else backend)
-    return _solved_over(problem, chosen, solver, tol, monitor, verbose, options)
+    return _solved_over(problem, chosen, _program_solver(backend), tol, monitor, verbose, options)
+
+
+def _check_gated(patterns: str | int | Patterns, unused: Mapping[str, object]) -> None:
+    """Refuse what has no meaning for gated networks."""
+    if _is(patterns, "generate"):
+        raise InvalidInputError(
+            "`patterns='generate'` asks for the ReLU neurons that are missing, and activation='gated' takes its gates "
+            "as given; write patterns=100 for that many sampled gates, or 'enumerate' for all."
+        )
+    for name, value in unused.items():
+        if value is not None:
+            raise InvalidInputError(f"`{name}` is for pattern generation; drop it with activation='gated'.")
+
+
+def _program_solver(backend: str) -> Backend:
+    """The backend for a program over given patterns, which "native" does not take."""
+    return get_backend("clarabel" if backend == "native" else backend)
 
 
 def _is(patterns: str | int | Patterns, word: str) -> bool:
@@ -167,10 +235,11 @@ def _of_one_input(problem: TrainingProblem, tol: float, monitor: Monitor) -> Res
 
 def _over_few(problem: TrainingProblem, tol: float, monitor: Monitor) -> Result | None:
     """The optimum over all patterns, where they are so few that listing them is the fastest proof; else None."""
-    if problem.Y.shape[1] > 1:
+    few = _few(problem)
+    if not few:
         return None
     try:
-        patterns = enumerate_arrangement(problem.arrangement, FEW)
+        patterns = enumerate_arrangement(problem.arrangement, few)
         monitor.lap("patterns")
         result = _solved_over(problem, patterns, get_backend("clarabel"), tol, monitor, False, None)
     except TooManyPatternsError:
@@ -181,6 +250,16 @@ def _over_few(problem: TrainingProblem, tol: float, monitor: Monitor) -> Result 
     monitor.lower_bound = result.certificate.lower_bound
     monitor.report(result.objective, result.network.n_neurons)
     return replace(result, effort=monitor.effort) if result.status is Status.OPTIMAL else None
+
+
+def _few(problem: TrainingProblem) -> int:
+    """Up to how many patterns listing them is fastest."""
+    T, k = problem.Y.shape[1], problem.arrangement.Z.shape[1]
+    if T == 1:
+        return FEW
+    if problem.loss.is_smooth or problem.is_interpolation or k > FEW_RANK:
+        return 0
+    return int(2 * FEW_NUMBERS // ((k + T) * (k + T + 1)))
 
 
 def _methods(
@@ -209,8 +288,7 @@ def _methods(
             f"`Y` has {problem.Y.shape[1]} tasks, and patterns='generate' takes one with {what}. Write "
             "patterns='enumerate', for data of rank at most four, or backend='native' and one of the package's losses."
         )
-    solver = get_backend("clarabel" if backend == "native" else backend)
-    yield ConicMethod(problem, tol, seed, monitor, warm_start, solver, options)
+    yield ConicMethod(problem, tol, seed, monitor, warm_start, _program_solver(backend), options)
 
 
 def generated_result(problem: TrainingProblem, found: Generated, tol: float, monitor: Monitor) -> Result:
@@ -350,12 +428,3 @@ def choose_patterns(problem: TrainingProblem, patterns: str | int | Patterns, ra
             f"`patterns` must be 'generate', 'enumerate', an int or a Patterns object, got {patterns!r}."
         )
     return sample_arrangement(problem.arrangement, check_count(patterns, "patterns"), random_state)
-
-
-def judge(proof: Certificate, tol: float, monitor: Monitor) -> Status:
-    """The status that a certificate supports."""
-    if proof.gap <= tol:
-        return Status.OPTIMAL if proof.scope == "global" else Status.PATTERN_OPTIMAL
-    if monitor.interrupted:
-        return Status.INTERRUPTED
-    return Status.LIMIT if monitor.at_limit else Status.FAILED

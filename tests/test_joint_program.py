@@ -1,5 +1,7 @@
 """The exact program of several tasks: against a cvxpy model of theory C.2, pattern generation, and itself."""
 
+import itertools
+
 import numpy as np
 import oracles
 import pytest
@@ -139,7 +141,10 @@ def test_what_is_not_exact_is_refused():
 
 
 def check_softmax(seed):
-    """One small instance: generation against the oracle over all patterns, gap, and gradient descent."""
+    """One small instance: generation against the oracle over all patterns, gap, and gradient descent.
+
+    Whether there was one: labels that a free constant separates have no optimum.
+    """
     rng = np.random.default_rng(seed)
     n, d, C = rng.integers(2, 6), rng.integers(1, 3), rng.integers(2, 4)
     X = rng.integers(-2, 3, (n, d)).astype(float) if seed % 2 else rng.standard_normal((n, d))
@@ -151,7 +156,7 @@ def check_softmax(seed):
         problem = cr.TrainingProblem(X, Y, decay, "softmax", sample_weight=weight, **options)
     except InvalidInputError as error:
         assert "penalise" in str(error)
-        return
+        return False
     if np.linalg.matrix_rank(oracles.hidden_data(X, biases[0])) == X.shape[1] + (biases[0] != "none") >= 2:
         value = oracles.joint_loss_value(X, Y, decay, loss="softmax", sample_weight=weight, **options)
     else:
@@ -161,17 +166,19 @@ def check_softmax(seed):
     assert abs(result.objective - value) <= TOL * value + 1e-8, seed
     descent = oracles.softmax_descent(X, Y, decay, sample_weight=weight, **options)
     assert descent >= result.certificate.lower_bound * (1 - 1e-12), seed
+    return True
 
 
-@pytest.mark.parametrize("seed", range(4))
+# At 104 the neuron's length was 1e-5 off when the search had nothing left to find.
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 104])
 def test_softmax_agrees_with_the_oracle(seed):
     check_softmax(seed)
 
 
 @pytest.mark.slow
 def test_softmax_agrees_with_the_oracle_200_times():
-    for seed in range(200):
-        check_softmax(seed)
+    seeds = itertools.count()
+    assert sum(1 for _ in itertools.islice(filter(check_softmax, seeds), 200)) == 200
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from strategies import examples, vectors, weight_decays
 
 import convexrelu as cr
 from convexrelu.errors import InvalidInputError
+from convexrelu.one_input import takes_one_input
 
 MODULE = importlib.import_module("convexrelu.solve")
 LOSSES = ("squared", "absolute", "huber", "logistic", "hinge", "squared_hinge")
@@ -71,5 +72,47 @@ def test_other_arguments_go_the_ordinary_way(options):
 
 
 @pytest.mark.parametrize("options", [{"bias": "penalized"}, {"bias": "none"}])
-def test_other_biases_go_the_ordinary_way(options):
+def test_other_biases_go_the_ordinary_way_where_patterns_are_few(options):
     assert cr.solve(problem_of(8, **options)).solution.message != "univariate"
+
+
+def test_other_biases_with_many_patterns_go_the_way_of_one_input():
+    result = cr.solve(problem_of(300, bias="penalized", loss="huber"))
+    assert result.solution.message == "univariate"
+    assert result.status is cr.Status.OPTIMAL
+
+
+def test_a_line_off_the_origin_is_not_one_input_for_penalised_biases():
+    x = np.linspace(0, 1, 300)
+    problem = cr.TrainingProblem(np.column_stack([x, 1 - x]), np.sin(9 * x), 0.01)
+    assert not takes_one_input(problem)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bias": "free", "skip": "none"},
+        {"bias": "free", "skip": "free", "loss": "absolute"},
+        {"bias": "penalized", "skip": "penalized", "output_bias": "penalized", "loss": "huber"},
+        {"bias": "none", "output_bias": "free", "loss": "squared_hinge"},
+        {"bias": "penalized", "loss": "softmax"},
+    ],
+    ids=str,
+)
+def test_several_tasks(options):
+    rng = np.random.default_rng(0)
+    x, Y = rng.integers(-4, 5, 9) + 0.0, rng.integers(-3, 4, (9, 3)) + 0.0
+    if options.get("loss") == "softmax":
+        Y = np.eye(3)[np.argmax(Y, axis=1)]
+    elif "hinge" in options.get("loss", ""):
+        Y = np.where(Y > 0, 1.0, -1.0)
+    columns = [x[:, None], np.column_stack([x, 1 - 2 * x])]
+    for X in columns[: 2 if options["bias"] == "free" else 1]:
+        problem = cr.TrainingProblem(X, Y, 0.4, **options)
+        result = cr.solve(problem)
+        assert result.solution.message == "univariate"
+        assert result.status is cr.Status.OPTIMAL
+        assert problem.objective(result.network) == result.objective
+        other = cr.certify(problem, result.network, time_limit=20)
+        assert other.lower_bound <= result.objective * (1 + 1e-12)
+        assert result.certificate.lower_bound <= result.objective

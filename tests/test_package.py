@@ -15,7 +15,7 @@ PACKAGE = ROOT / "convexrelu"
 
 # From the bottom up: a module may import from its own line and from lines above it in this list, never from below.
 LAYERS = (
-    ("errors", "arrays", "monitor"),
+    ("errors", "arrays", "cones", "monitor"),
     ("validation",),
     ("patterns",),
     ("losses",),
@@ -27,14 +27,15 @@ LAYERS = (
     ("univariate",),
     ("native",),
     ("backends",),
-    ("program", "joint_program", "recovery", "refit"),
+    ("program", "joint_program", "recovery", "refit", "cone_split"),
+    ("gated_program",),
+    ("gated",),
     ("generation", "multitask"),
     ("one_input",),
     ("optimal_set",),
     ("sensitivity",),
     ("solve",),
     ("following",),
-    ("gated",),
     ("events",),
     ("path",),
     ("subgradient", "own_patterns", "descent"),

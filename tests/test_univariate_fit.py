@@ -11,7 +11,7 @@ from strategies import examples, vectors, weight_decays
 
 import convexrelu as cr
 from convexrelu import univariate as uv
-from convexrelu.errors import InvalidInputError, UnsupportedError
+from convexrelu.errors import InvalidInputError
 from convexrelu.losses import SquaredLoss
 from convexrelu.univariate.lower_bound import double_sum_bounds, rounded_alike, running_sum
 from convexrelu.univariate.samples import samples
@@ -191,7 +191,9 @@ def test_solutions_of_a_fit_share_its_objective():
         ({"max_rounds": 0}, InvalidInputError, "max_rounds"),
         ({"loss": "nonsense"}, InvalidInputError, "loss"),
         ({"sample_weight": [1.0]}, InvalidInputError, "sample_weight"),
-        ({"skip": "penalized", "bias": "penalized"}, UnsupportedError, "skip"),
+        ({"output_bias": "none"}, InvalidInputError, "output_bias"),
+        ({"output_bias": "maybe"}, InvalidInputError, "output_bias"),
+        ({"skip": "maybe"}, InvalidInputError, "skip"),
     ],
 )
 def test_bad_options_are_named(options, error, match):

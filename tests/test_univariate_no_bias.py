@@ -65,7 +65,5 @@ def test_interpolates_what_two_slopes_can(x, slopes):
 def test_refusals_are_by_name():
     with pytest.raises(InvalidInputError, match="ray"):
         uv.interpolate([1.0, 2.0], [1.0, 1.0], bias="none", skip="none")
-    with pytest.raises(UnsupportedError, match="skip='free'"):
-        uv.fit([1.0, 2.0], [1.0, 1.0], bias="none")
     with pytest.raises(UnsupportedError, match="one interpolant"):
         uv.solution_set([1.0, 2.0], [1.0, 2.0], bias="none", skip="none")

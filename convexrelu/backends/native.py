@@ -5,7 +5,8 @@ Letters as in `convexrelu.native.reduced`. One round
 1. searches for neurons with |nu . relu(Z u)| > lam from the current neurons, near them, and from random starts,
 2. adds those found, and gives all neurons their best lengths, which drops most,
 3. far from the optimum slides the neurons by cheap steps; near it minimises over all neurons by Newton's method, to a
-   stationarity of a tenth of the violation, and merges neurons that share a closed cell.
+   stationarity of a tenth of the violation, and merges neurons that share a closed cell; where kinks stop Newton's
+   method an interior point method minimises over the closed cells.
 
 The work proves nothing: `Generated.correlation` is a lower bound on the dual norm. A caller who finds a violating
 neuron by other means hands it over through `warm_start` and `extra`.
@@ -20,24 +21,32 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from convexrelu.arrays import Array
+from convexrelu.native.cells import in_cells, minimise_in_cells
 from convexrelu.native.lengths import with_best_lengths
 from convexrelu.native.merge import merge_neurons
 from convexrelu.native.minimise import minimise
-from convexrelu.native.reduced import Evaluation, Iterate, ReducedProblem, evaluate
+from convexrelu.native.reduced import Evaluation, Iterate, ReducedProblem, evaluate, gap_beyond
 from convexrelu.native.slide import slide
 from convexrelu.pricing.search import SearchResult, find_neurons
 
-# Above this violation neurons slide by cheap steps, below by Newton's; which rest for some rounds where they did not
-# help, as among many kinks. Measured on diabetes: without the rest twice the time to 1e-4 of the optimum.
+# Above this violation neurons slide by cheap steps, below by Newton's method. Where that does not converge, as among
+# many kinks, an interior point method takes its place for this many rounds, twice as many after every failure.
 _FAR, _REST = 0.5, 4
-_SLIDE_STEPS = 200
+# Cheap steps far from the optimum, and before the interior point method, which leaves neurons in their cells.
+_SLIDE_STEPS, _SHORT_SLIDE = 200, 100
+# The interior point method starts from this gap and stops at a share of the violation, or at its square, which is how
+# the gap falls with the accuracy of the dual variable.
+_CELLS_GAP, _CELLS_SHARE, _CELLS_TOL, _CELLS_FINEST = 0.01, 0.02, 1e-3, 1e-10
+# Rounds without progress after which a small gap is enough.
+_SETTLED = 2
 # Starts of a search: random ones and, up to a rank, those near each neuron. Beyond it there are fewer near ones, which
-# cost more, and more random ones for every dimension. Measured on diabetes (rank 11), near its optimum: 1,000 random
-# starts found 1 missing neuron, as many near the neurons 44; on Gaussian data of rank 20 with 450 random starts instead
-# of 50 the search ended in half the time.
-_RANDOM, _NEAR, _NEAR_RANK, _MORE = 50, 4, 12, 50
-# Below this violation only Newton's method makes progress.
-_SMALL = 1e-3
+# cost more, and more random ones for every dimension, up to a number. Measured on diabetes (rank 11), near its optimum:
+# 1,000 random starts found 1 missing neuron, as many near the neurons 44; on Gaussian data of rank 20 with 450 random
+# starts instead of 50 the search ended in half the time.
+_RANDOM, _NEAR, _NEAR_RANK, _MORE, _MOST, _THOROUGH = 50, 4, 12, 50, 400, 2_000
+# Only a share of these starts, but at least the first number, is used while they find more than this many neurons for
+# every one that the network has.
+_LEAST_SHARE, _ENOUGH = 0.125, 2
 _SAME_NEURON = 1e-9
 # Rounds without progress after which the method is circling, as it may where kinks of opposite pull coincide.
 _STALE = 15
@@ -86,7 +95,7 @@ class Generated:
     objective : float
         Non-convex objective of the network.
     gap : float
-        Relative gap proven over the patterns of the network only.
+        Relative gap if the last search has missed nothing: nothing is proven by it.
     correlation : float
         Largest |nu . relu(Z u)| over unit neurons that the last search met: a lower bound on the dual norm.
     converged : bool
@@ -166,8 +175,8 @@ def generate(
         problem,
         rng,
         tol,
-        n_starts or _RANDOM + _MORE * max(k - _NEAR_RANK, 0),
-        n_thorough or 100 + 100 * k,
+        n_starts or _RANDOM + min(_MORE * max(k - _NEAR_RANK, 0), _MOST),
+        n_thorough or min(100 + 100 * k, _THOROUGH),
         max_steps,
         should_stop,
     )
@@ -197,9 +206,10 @@ class _Loop:
         self.problem, self.rng, self.tol, self.max_steps = problem, rng, tol, max_steps
         self.n_starts, self.n_thorough, self.should_stop = n_starts, n_thorough, should_stop
         self.state = self.best = evaluate(problem, Iterate.empty(problem))
-        self.kappa, self.violation, self.correlation = 1.0, np.inf, 0.0
+        self.kappa, self.violation, self.correlation, self.gap = 1.0, np.inf, 0.0, np.inf
         self.rounds = self.steps = self.stale = self.rest = 0
         self.n_near = min(_NEAR, _NEAR * _NEAR_RANK // problem.Z.shape[1])
+        self.patience, self.share = _REST, 1.0
         self.starts = 0
         self.record = np.inf, np.inf
         self.finished = self.interrupted = False
@@ -215,38 +225,54 @@ class _Loop:
 
     def round(self) -> None:
         """Search, add and minimise; a round that finds nothing repeats the search from many more starts."""
-        found = self._search(self.n_starts)
-        if self.violation <= self.tol and self.state.residual <= self.tol:
+        found = self._search(max(int(self.share * self.n_starts), 1))
+        # Neurons that are nearly stationary are better than a small gap says, but may be out of reach.
+        if self._is_closed() and (self.state.residual <= self.tol or self.stale >= _SETTLED):
+            self.share = 1.0
             found = self._search(self.n_thorough)
-            self.finished = self.violation <= self.tol and self.state.gap <= self.tol
+            self.finished = self._is_closed()
         if not self.finished:
             # The gap can be larger than the residual: where it is what is left to lower, the residual must be smaller.
-            finest = min(0.3 * self.tol, self.state.residual * (0.1 if self.state.gap > self.tol else 1.0))
+            finest = min(0.3 * self.tol, self.state.residual * (0.1 if self.gap > self.tol else 1.0))
             self._improve(self._with(found), min(max(0.1 * self.violation, finest), 0.1))
         self.rounds += 1
+        self._adjust_share(len(found.values))
         self._count_stale()
 
+    def _is_closed(self) -> bool:
+        return self.violation <= self.tol and self.gap <= self.tol
+
     def _improve(self, joined: Iterate, tol: float) -> None:
-        """Slide or minimise; a minimisation that was no use is not tried again for some rounds."""
-        if self.violation > _FAR or self.rest > 0:
-            self.rest -= 1
-            self._slide(joined)
-            return
-        before = evaluate(self.problem, joined).objective
-        self._minimise(joined, tol)
-        if self.violation > _SMALL and self.state.objective >= before:
-            self.rest = _REST
+        """Slide, minimise, or minimise in cells; what did not converge is not tried again for some rounds."""
+        if self.violation > _FAR:
+            self._slide(joined, _SLIDE_STEPS)
+        elif self.rest > 0:
+            # Where nothing was found only the accuracy is left to gain: the methods take turns.
+            self.rest = self.rest - 1 if self.violation > self.tol else 0
+            self._minimise_in_cells(joined)
+        else:
+            self._minimise(joined, tol)
+            if self.state.residual > max(tol, self.tol):
+                self.rest, self.patience = self.patience, 2 * self.patience
+
+    def _adjust_share(self, n_found: int) -> None:
+        """Use fewer starts while they find many more neurons than will be kept."""
+        m = max(len(self.state.iterate.neurons), self.problem.Z.shape[1])
+        self.share = min(max(self.share * _ENOUGH * m / max(n_found, 1), _LEAST_SHARE), 1.0)
 
     def _count_stale(self) -> None:
         """Rounds since the best objective or violation was last improved by what matters."""
         objective, violation = self.record
         better = self.best.objective < objective - 0.01 * self.tol * abs(self.best.objective)
-        self.stale = 0 if better or self.violation < 0.9 * violation else self.stale + 1
+        # The violation is negative where no neuron is missing: then it is no progress that it stays so.
+        lower = self.violation < violation - 0.1 * abs(violation)
+        self.stale = 0 if better or lower else self.stale + 1
         self.record = min(self.best.objective, objective), min(self.violation, violation)
 
     def _search(self, n_random: int) -> SearchResult:
         began = time.perf_counter()
-        lam, problem = self.problem.weight_decay, self.problem
+        lam, problem, m = self.problem.weight_decay, self.problem, len(self.state.iterate.neurons)
+        n_near = int(self.share * self.n_near * m)
         found = find_neurons(
             problem.Z,
             self.state.nu,
@@ -255,10 +281,11 @@ class _Loop:
             starts=self.state.iterate.neurons,
             rng=self.rng,
             n_random=n_random,
-            n_near=self.n_near * len(self.state.iterate.neurons),
+            n_near=n_near,
         )
-        self.starts += n_random + (1 + self.n_near) * len(self.state.iterate.neurons)
+        self.starts += n_random + n_near + m
         self.correlation, self.violation = found.best, found.best / lam - 1
+        self.gap = gap_beyond(problem, self.state, max(found.best, lam))
         self.search_seconds += time.perf_counter() - began
         return found
 
@@ -272,9 +299,19 @@ class _Loop:
         joined = iterate.joined(found.neurons[rows], found.signs[rows], found.slopes[rows])
         return with_best_lengths(self.problem, joined, x)
 
-    def _slide(self, iterate: Iterate) -> None:
+    def _slide(self, iterate: Iterate, steps: int) -> None:
         began = time.perf_counter()
-        self._accept(evaluate(self.problem, slide(self.problem, iterate, _SLIDE_STEPS)))
+        self._accept(evaluate(self.problem, slide(self.problem, iterate, steps)))
+        self.newton_seconds += time.perf_counter() - began
+
+    def _minimise_in_cells(self, iterate: Iterate) -> None:
+        began = time.perf_counter()
+        slid = in_cells(self.problem, slide(self.problem, iterate, _SHORT_SLIDE))
+        tol = min(max(min(_CELLS_SHARE, self.violation) * self.violation, _CELLS_FINEST), _CELLS_TOL)
+        cells = minimise_in_cells(
+            self.problem, slid, tol=tol, first_gap=max(_CELLS_GAP, 10 * tol), should_stop=self.should_stop
+        )
+        self._accept(evaluate(self.problem, cells))
         self.newton_seconds += time.perf_counter() - began
 
     def _minimise(self, iterate: Iterate, tol: float) -> None:
@@ -300,7 +337,7 @@ class _Loop:
         """The state for the callback."""
         seconds = time.perf_counter() - self.began
         state = self.state
-        return Progress(self.rounds, state.objective, self.violation, state.gap, len(state.iterate.neurons), seconds)
+        return Progress(self.rounds, state.objective, self.violation, self.gap, len(state.iterate.neurons), seconds)
 
     def result(self) -> Generated:
         """The converged state, or the best one met."""
@@ -314,7 +351,7 @@ class _Loop:
             state.nu,
             state.fit,
             state.objective,
-            state.gap,
+            self.gap,
             self.correlation,
             self.finished,
             self.interrupted,

@@ -188,11 +188,11 @@ class _Loop:
         )[0]
 
     def _gap(self, correlation: float) -> float:
-        """The relative gap if `correlation` is the dual norm."""
+        """The relative gap if the dual norm is `correlation`, or lam where that is less: no proof goes further down."""
         problem, state = self.problem, self.state
         loss = problem.loss
         curvature = float(np.sum((problem.penalized.T @ state.N) ** 2)) / problem.weight_decay
-        upper = problem.weight_decay / correlation if correlation > 0 else 1.0
+        upper = problem.weight_decay / max(correlation, problem.weight_decay)
         s = loss.loss.best_scale(state.N, curvature, loss.Y, loss.weight, upper)
         bound = loss.dual_value(s * state.N) - 0.5 * curvature * s**2
         return (state.objective - bound) / max(abs(state.objective), 1e-300)

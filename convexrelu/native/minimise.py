@@ -149,8 +149,8 @@ class _Model:
         # Steps along which the loss is straight would be as long as the cost is flat; near the optimum they are short.
         root = np.sqrt(np.maximum(loss.curvature(self.fit), self.floor * loss.stiffness))
         weights = self.iterate.signs[:, None] * self.slopes * root
-        jacobian = weights[:, :, None] * self.problem.Z
-        system = NewtonSystem(self._blocks(), jacobian, root[:, None] * self.problem.linear, self.problem.ridge)
+        linear = root[:, None] * self.problem.linear
+        system = NewtonSystem(self._blocks(), weights, self.problem.Z, linear, self.problem.ridge)
         return system.solve(self.gradient, self.linear_gradient)
 
     def _blocks(self) -> Array:

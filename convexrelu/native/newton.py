@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
 import numpy as np
@@ -20,18 +20,21 @@ import scipy.linalg
 from convexrelu.arrays import Array
 
 T = TypeVar("T")
+# A positive semidefinite matrix has its diagonal raised by this share before it is factorised.
+_RAISED = 1e-14
 
 
 @dataclass(frozen=True)
 class NewtonSystem:
-    """The quadratic model of one step.
+    """The quadratic model of one step; factorised once, for any number of right-hand sides.
 
     Attributes
     ----------
     blocks : (m, k, k) float64
         M_b, positive definite.
-    jacobian : (m, n, k) float64
-        R A, one slice per neuron.
+    weights : (m, n) float64
+        The diagonal of R diag(s_b c_b) for every neuron.
+    Z : (n, k) float64
     linear : (n, q) float64
         R Q.
     ridge : (q,) float64
@@ -39,54 +42,67 @@ class NewtonSystem:
     """
 
     blocks: Array
-    jacobian: Array
+    weights: Array
+    Z: Array
     linear: Array
     ridge: Array
 
     def solve(self, gradient: Array, linear_gradient: Array) -> tuple[Array, Array]:
         """The minimising steps (m, k) and (q,)."""
-        m, n, k = self.jacobian.shape
-        if m * k <= n:
+        if self.blocks.shape[0] * self.blocks.shape[1] <= len(self.Z):
             return self._solve_variables(gradient, linear_gradient)
         return self._solve_predictions(gradient, linear_gradient)
 
     def _solve_variables(self, gradient: Array, linear_gradient: Array) -> tuple[Array, Array]:
-        m, n, k = self.jacobian.shape
-        J = np.hstack([self.jacobian.transpose(1, 0, 2).reshape(n, m * k), self.linear])
+        rhs = np.concatenate([gradient.ravel(), linear_gradient])
+        step = -scipy.linalg.cho_solve(self._variables, rhs, check_finite=False)
+        return step[: gradient.size].reshape(gradient.shape), step[gradient.size :]
+
+    @cached_property
+    def _variables(self) -> tuple[Array, bool]:
+        """Factor of the system in the variables."""
+        (m, k, _), n = self.blocks.shape, len(self.Z)
+        by_neuron = self.weights.T[:, :, None] * self.Z[:, None, :]
+        J = np.hstack([by_neuron.reshape(n, m * k), self.linear])
         H = J.T @ J
         in_blocks = np.arange(m * k).reshape(m, k)
         H[in_blocks[:, :, None], in_blocks[:, None, :]] += self.blocks
         rest = np.arange(m * k, len(H))
         H[rest, rest] += self.ridge
-        step = -_solve_positive(H, np.concatenate([gradient.ravel(), linear_gradient]))
-        return step[: m * k].reshape(m, k), step[m * k :]
+        return _factor(H, _RAISED)
 
     def _solve_predictions(self, gradient: Array, linear_gradient: Array) -> tuple[Array, Array]:
-        m, n, k = self.jacobian.shape
-        inverse_root = np.linalg.inv(_roots(self.blocks))
-        B = (self.jacobian @ inverse_root.transpose(0, 2, 1)).transpose(1, 0, 2).reshape(n, m * k)
-        G = B @ B.T
-        G[np.arange(n), np.arange(n)] += 1.0
-        factor = _factor(G)
+        inverse_root, B, factor = self._predictions
         scaled = (inverse_root @ gradient[:, :, None]).ravel()
-        pushed = B @ scaled
-        d_beta = self._linear_step(factor, pushed, linear_gradient)
+        pushed = scaled @ B
+        d_beta = self._linear_step(pushed, linear_gradient)
         e = scipy.linalg.cho_solve(factor, self.linear @ d_beta - pushed, check_finite=False)
-        back = (scaled + B.T @ e).reshape(m, k, 1)
+        back = (scaled + B @ e).reshape(*gradient.shape, 1)
         return -(inverse_root.transpose(0, 2, 1) @ back)[:, :, 0], d_beta
 
-    def _linear_step(self, factor: tuple[Array, bool], pushed: Array, linear_gradient: Array) -> Array:
-        """The step of the linear coefficients, from the Schur complement of the neurons."""
+    @cached_property
+    def _predictions(self) -> tuple[Array, Array, tuple[Array, bool]]:
+        """Inverse Cholesky roots of the blocks, R A times these, transposed (m k, n), and the factor of its square."""
+        (m, k, _), n = self.blocks.shape, len(self.Z)
+        inverse_root = np.asarray(np.linalg.inv(_roots(self.blocks)), dtype=float)
+        by_neuron = (inverse_root.reshape(m * k, k) @ self.Z.T).reshape(m, k, n)
+        by_neuron *= self.weights[:, None, :]
+        B = by_neuron.reshape(m * k, n)
+        G = B.T @ B
+        G[np.arange(n), np.arange(n)] += 1.0
+        return inverse_root, B, _factor(G)
+
+    @cached_property
+    def _schur(self) -> tuple[Array, tuple[Array, bool]]:
+        """G^-1 R Q, and the factor of the system left for the linear coefficients when the neurons are eliminated."""
+        weighted = scipy.linalg.cho_solve(self._predictions[2], self.linear, check_finite=False)
+        return weighted, _factor(self.linear.T @ weighted + np.diag(self.ridge), _RAISED)
+
+    def _linear_step(self, pushed: Array, linear_gradient: Array) -> Array:
         if not len(linear_gradient):
             return linear_gradient
-        weighted = scipy.linalg.cho_solve(factor, self.linear, check_finite=False)
-        schur = self.linear.T @ weighted + np.diag(self.ridge)
-        return _solve_positive(schur, weighted.T @ pushed - linear_gradient)
-
-
-def _solve_positive(H: Array, rhs: Array) -> Array:
-    """Solve with a positive semidefinite matrix whose diagonal is raised by rounding, relative to each entry."""
-    return np.asarray(scipy.linalg.cho_solve(_factor(H, 1e-14), rhs, check_finite=False))
+        weighted, factor = self._schur
+        return np.asarray(scipy.linalg.cho_solve(factor, weighted.T @ pushed - linear_gradient, check_finite=False))
 
 
 def _factor(H: Array, raised: float = 0.0) -> tuple[Array, bool]:

@@ -195,9 +195,7 @@ class _Search:
         U = U[row_norms(U[:, : self.p]) > 0]
         U = side.bounded(U / row_norms(U[:, : self.p])[:, None])
         self._record(side, U)
-        for u in U[side.values(U) > PROMISING * self.target]:
-            if not side.knows(u):
-                self._record(side, side.climb(u))
+        self._record(side, side.climb(U[side.values(U) > PROMISING * self.target]))
 
     def _record(self, side: Side, U: Array) -> Array:
         """Keep the best of some neurons of cost one; returns their correlations."""
@@ -248,7 +246,7 @@ class _Search:
             best = int(values.argmax()) if before >= WORTH_A_CLIMB else -1
             if best < 0 or values[best] < PROMISING * self.target:
                 return
-            self._record(side, side.climb(directions[best]))
+            self._record(side, side.climb(directions[[best]]))
             relaxations.recall(open_, side, self.target)
             self._close(open_)
             if len(open_.x) > 0.8 * before:

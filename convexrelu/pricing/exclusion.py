@@ -121,7 +121,7 @@ class _Exclusion(_Search):
         """Climb from the best direction among the boxes; what is reached may be unknown."""
         directions = open_.w / open_.cost[:, None]
         best = directions[int(side.values(directions).argmax())]
-        reached = np.vstack([best, side.climb(best)])
+        reached = np.vstack([best, side.climb(best[None])])
         values = side.values(reached)
         u = reached[int(values.argmax())]
         tight, sign = self._kinks(side)

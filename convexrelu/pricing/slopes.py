@@ -6,13 +6,10 @@ the dual variable, `h(u) = v . relu(Z u)` one signed correlation, `alpha` slopes
 A sample with v_i < 0 satisfies v_i relu(z_i . u) <= alpha_i v_i z_i . u for every alpha_i in [0, 1] and *every* u. So
 each vector N = sum_{v_i < 0} alpha_i v_i z_i bounds the concave part of h everywhere, and where the samples with v_i >
 0 have the activity that makes up the vector c, h(u) <= (c + N) . u <= |c + N| |u|. The shortest c + N gives the
-maximum of h over that whole region, kinks of the concave part included: one point of a zonotope, found by Wolfe's
-algorithm. A branch and bound that knows these vectors needs no small boxes around a maximiser, although the maximum is
-attained on kinks and by many neurons at once, as it is for the dual variable of a solved program.
-
-References
-----------
-P. Wolfe, Finding the nearest point in a polytope, Mathematical Programming 11, 1976.
+maximum of h over that whole region, kinks of the concave part included: its slopes are those with which a climb ends
+(`convexrelu.pricing.climb`). A branch and bound that knows these vectors needs no small boxes around a maximiser,
+although the maximum is attained on kinks and by many neurons at once, as it is for the dual variable of a solved
+program.
 """
 
 from __future__ import annotations
@@ -21,10 +18,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from convexrelu.arrays import EPS, Array, IntArray
+from convexrelu.arrays import Array
+from convexrelu.pricing.climb import climb
 
-FREE_WEIGHT = 100.0
-"""Weight of the free coordinate against the others, in units of the largest bias; the multiplier removes its bias."""
+CLIMB = 200
+"""Steps of a climb at most; it has about two for every coordinate."""
 
 
 @dataclass(eq=False)
@@ -65,42 +63,15 @@ class Side:
         """Values of h at each row of U (m, k)."""
         return np.asarray(np.maximum(U @ self.Z.T, 0.0) @ self.v)
 
-    def climb(self, u: Array, steps: int = 3) -> Array:
-        """Ascend from u, remembering the vectors N met; returns the neurons (steps, k) reached, of cost one.
-
-        Each step maximises h with the positive samples' activity held fixed, which never decreases h.
-        """
-        reached = np.empty((0, len(u)))
-        for _ in range(steps):
-            on = self.Z[: self.n_positive] @ u > 0
-            base = np.asarray(on @ self.rows[: self.n_positive])
-            alpha, new = self.maximise(base, u)
-            if new is None:
-                break
-            self.pool.add(self._scaled(new), alpha @ self.rows[self.n_positive :])
-            reached = np.vstack([reached, new])
-            if np.array_equal(on, self.Z[: self.n_positive] @ new > 0):
-                break
-            u = new
+    def climb(self, U: Array) -> Array:
+        """Climb from each row of U (m, k), remembering the vectors N met; returns the neurons reached, of cost one."""
+        ends = climb(self.Z, self.p, np.broadcast_to(self.v, (len(U), len(self.v))), U, CLIMB)
+        costs = np.linalg.norm(ends.u[:, : self.p], axis=1)
+        usable = costs > 0
+        reached = self.bounded(ends.u[usable] / costs[usable, None])
+        for u, c in zip(self._scaled(reached), ends.c[usable], strict=True):
+            self.pool.add(u, c[self.n_positive :] @ self.rows[self.n_positive :])
         return reached
-
-    def maximise(self, base: Array, u: Array) -> tuple[Array, Array | None]:
-        """Slopes of the negative samples that make the sum with `base` shortest, and the neuron along that sum.
-
-        A free coordinate's sum has to vanish: quadratic penalty with a multiplier, two rounds of which leave rounding.
-        """
-        weight, multiplier, rounds = np.ones(len(base)), np.zeros(len(base)), 1
-        if self.p < len(base):
-            weight[self.p :], rounds = FREE_WEIGHT * self.radius, 3
-        rows = self.rows[self.n_positive :] * weight
-        start = u / weight
-        for _ in range(rounds):
-            alpha = shortest_sum((base + multiplier) * weight, rows, start)
-            total = base + multiplier + alpha @ self.rows[self.n_positive :]
-            start = total * weight
-            multiplier[self.p :] = total[self.p :]
-        cost = float(np.linalg.norm(total[: self.p]))
-        return alpha, self.bounded(total * weight**2 / cost) if cost > 0 else None
 
     def bounded(self, u: Array) -> Array:
         """Neurons of cost one with a free bias cut off where it stops to matter."""
@@ -113,28 +84,23 @@ class Side:
         scaled[..., self.p :] /= max(self.radius, np.finfo(float).tiny)
         return scaled
 
-    def knows(self, u: Array) -> bool:
-        """Whether a remembered maximiser lies along u, to nine digits of the cosine."""
-        direction = self._scaled(u)
-        return bool((self.pool.directions @ direction > (1 - 1e-9) * np.linalg.norm(direction)).any())
-
     def nearest(self, W: Array) -> Array:
         """The remembered vector N (m, k) of the maximiser nearest to each row of W."""
         return np.asarray(self.pool.sums[(self._scaled(W) @ self.pool.directions.T).argmax(axis=1)])
 
 
 def best_for_output(Z: Array, a: Array, p: int, radius: float, u: Array) -> tuple[Array, Array] | None:
-    """Slopes (n,) and neuron of the best correlation with a (n,) while the samples with a > 0 keep their activity at u.
+    """Slopes (n,) and neuron of the local maximum of the correlation with a (n,) that a climb from u reaches.
 
-    Rows of Z must not be zero; None where the correlation vanishes.
+    None where the correlation vanishes.
     """
-    order = np.concatenate([np.flatnonzero(a > 0), np.flatnonzero(a < 0)])
-    side = Side.of(Z[order], a[order], p, radius)
-    on = Z @ u > 0
-    alpha, new = side.maximise(np.asarray(on[order[: side.n_positive]] @ side.rows[: side.n_positive]), u)
-    slopes = on.astype(float)
-    slopes[order[side.n_positive :]] = alpha
-    return None if new is None else (slopes, new)
+    end = climb(Z, p, a[None], u[None], CLIMB)
+    cost = float(np.linalg.norm(end.u[0, :p]))
+    if cost == 0:
+        return None
+    new = end.u[0] / cost
+    new[p:] = np.clip(new[p:], -radius, radius)
+    return end.c[0], new
 
 
 @dataclass(eq=False)
@@ -162,55 +128,3 @@ class SlopePool:
             self.seen.add(key)
             self.directions = np.vstack([self.directions, unit])
             self.sums = np.vstack([self.sums, total])
-
-
-def shortest_sum(base: Array, rows: Array, start: Array, tol: float = 1e-14, max_iter: int = 100) -> Array:
-    """Slopes alpha (m,) in [0, 1] that make |base + alpha rows| nearly least (Wolfe's algorithm on a zonotope).
-
-    Parameters
-    ----------
-    base : float64 (k,)
-    rows : float64 (m, k)
-    start : float64 (k,)
-        A guess of the direction of the shortest sum.
-    tol : float
-        Stop when the squared norm is within this fraction of its minimum.
-    """
-    corners = (rows @ start < 0)[None].astype(float)
-    points, share = base + corners @ rows, np.ones(1)
-    for _ in range(max_iter):
-        x = share @ points
-        corner = (rows @ x < 0).astype(float)
-        point = base + corner @ rows
-        if x @ x - x @ point <= tol * (x @ x):
-            break
-        corners, points, share = np.vstack([corners, corner]), np.vstack([points, point]), np.append(share, 0.0)
-        kept, share = _shortest_in_hull(points, share)
-        corners, points = corners[kept], points[kept]
-    return np.asarray(np.clip(share @ corners, 0.0, 1.0))
-
-
-def _shortest_in_hull(points: Array, share: Array) -> tuple[IntArray, Array]:
-    """Wolfe's minor cycles: move to the shortest affine combination, dropping points whose share turns negative."""
-    index = np.arange(len(points))
-    while True:
-        wanted = _shortest_affine(points[index])
-        negative = wanted < -EPS
-        if not negative.any():
-            share = np.maximum(wanted, 0.0)
-            return index, share / share.sum()
-        step = min(1.0, float((share[negative] / (share[negative] - wanted[negative])).min()))
-        share = (1 - step) * share + step * wanted
-        keep = share > 1e-14
-        keep[np.argmin(share)] = False
-        index, share = index[keep], np.maximum(share[keep], 0.0)
-        share = share / share.sum()
-
-
-def _shortest_affine(points: Array) -> Array:
-    """Weights of sum one (of any sign) that make the combination of the points shortest."""
-    # Least squares in differences to the first point: no squared condition number, ties of points are harmless.
-    if len(points) == 1:
-        return np.ones(1)
-    rest = np.linalg.lstsq((points[1:] - points[0]).T, -points[0], rcond=None)[0]
-    return np.concatenate([[1 - rest.sum()], rest])

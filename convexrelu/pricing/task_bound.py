@@ -7,8 +7,8 @@ Letters: `Z` (n, k) reduced data, `p` penalised coordinates, `N` (n, tasks) dual
 
 The search is over all directions u (boxes on the faces of a cube); the output direction v is implied by the neuron.
 See `task_boxes` for the bound on a box. Around a local maximiser u* with v* = P / |P| the kinks of samples with v* .
-N_i < 0 meet it; there the bound is exact with the slopes that make |M^T v*| shortest (`slopes.shortest_sum`, the
-problem of one task N v*), which are found once and tried on all boxes near it.
+N_i < 0 meet it; there the bound is exact with the slopes that make |M^T v*| shortest (those with which a climb for the
+one task N v* ends), which are found once and tried on all boxes near it.
 
 With a free bias (p = k - 1, last column of Z all ones) the bias is bounded as for one task: see `bound`.
 

@@ -20,8 +20,8 @@ import numpy as np
 from convexrelu.arrays import EPS, Array, IntArray
 from convexrelu.losses import LogisticLoss
 from convexrelu.losses.piecewise import PiecewiseLoss
-from convexrelu.univariate.hats import bends
-from convexrelu.univariate.interior_point import BoxProblem, Centred, EntropyProblem, centre
+from convexrelu.univariate.box_problem import BoxProblem, EntropyProblem
+from convexrelu.univariate.interior_point import Centred, centre
 from convexrelu.univariate.trend_filter import peaks
 
 # Above this many distinct points a sample of them, one in GROUP, comes first; below it, START candidates do.
@@ -40,13 +40,14 @@ NEGLIGIBLE = (1e-5, 1e-7, 1e-9)
 
 @dataclass(frozen=True, eq=False)
 class BoxedFit:
-    """A spline by its values z (m,) at the samples `nodes`, and a dual variable nu (n,).
+    """A spline by its values z (m,) at the samples `nodes` and slopes s between them, and a dual variable nu (n,).
 
     The objective and the lower bound are those of the two, up to rounding.
     """
 
     nodes: IntArray
     z: Array
+    s: Array
     nu: Array
     objective: float
     bound: float
@@ -62,7 +63,7 @@ class BoxedFit:
         """The better spline and the better dual variable of this and another round."""
         fit = replace(self, rounds=rounds)
         if found.objective < self.objective:
-            fit = replace(fit, nodes=nodes, z=found.z, objective=found.objective)
+            fit = replace(fit, nodes=nodes, z=found.z, s=found.s, objective=found.objective)
         return replace(fit, nu=found.nu, bound=bound) if bound > self.bound or not self.rounds else fit
 
 
@@ -91,15 +92,16 @@ def train_boxed(
     else:
         g = np.broadcast_to(loss.compliance(weight), columns.shape)[:, 0]
         problem = BoxProblem(x, Y, lower[:, 0], upper[:, 0], g, lam, sigma, relief)
-    scaled, unit, heavy = _scaled(problem, weight)
+    scaled, span, unit, heavy = _scaled(problem, weight)
     points = _points(x)
     found = _rounds(scaled, points, _start(scaled, points), tol, rounds)
-    z = np.where(np.abs(found.z) < EPS**3, 0.0, found.z)  # no numbers whose squares are not representable
-    return replace(found, z=z * unit, nu=found.nu * heavy)
+    # No numbers whose squares are not representable.
+    z, s = (np.where(np.abs(part) < EPS**3, 0.0, part) for part in (found.z, found.s))
+    return replace(found, z=z * unit, s=s * (unit / span), nu=found.nu * heavy)
 
 
-def _scaled(problem: BoxProblem, weight: Array) -> tuple[BoxProblem, float, float]:
-    """The problem in other units, and those of z and nu. Powers of two leave all digits as they are."""
+def _scaled(problem: BoxProblem, weight: Array) -> tuple[BoxProblem, float, float, float]:
+    """The problem in other units, and those of x, z and nu. Powers of two leave all digits as they are."""
     span = _power(float(problem.x[-1] - problem.x[0]))
     unit, heavy = _power(float(np.abs(problem.Y).max())), _power(float(weight.mean()))
     scaled = replace(
@@ -112,7 +114,7 @@ def _scaled(problem: BoxProblem, weight: Array) -> tuple[BoxProblem, float, floa
         lam=problem.lam / (span * heavy),
         relief=problem.relief * span / unit,
     )
-    return scaled, unit, heavy
+    return scaled, span, unit, heavy
 
 
 def _power(size: float) -> float:
@@ -143,7 +145,7 @@ def _start(problem: BoxProblem, points: IntArray) -> IntArray:
 
 def _rounds(problem: BoxProblem, points: IntArray, nodes: IntArray, tol: float, rounds: int) -> BoxedFit:
     """Train, price, change the candidates, until the best spline and the best dual variable are within tol."""
-    blank = np.zeros(len(nodes)), np.zeros(len(problem.x))
+    blank = np.zeros(len(nodes)), np.zeros(len(nodes) - 1), np.zeros(len(problem.x))
     fit = BoxedFit(nodes, *blank, math.inf, 0.0, problem.negligible, 0)
     accuracy = 0.0 if len(problem.x) <= TINY else 0.1
     for done in range(1, rounds + 1):
@@ -194,13 +196,14 @@ def _changed(
 
 def _thinned(problem: BoxProblem, fit: BoxedFit, tol: float) -> BoxedFit:
     """Without knots of negligible curvature, trained anew, if that costs less than the tolerance."""
-    delta = np.abs(bends(problem.x[fit.nodes], fit.z[:, None])[:, 0])
+    delta = np.abs(np.diff(fit.s, prepend=0.0, append=0.0))
     for share in NEGLIGIBLE:
         keep = problem.lam * delta > share * abs(fit.objective)
         keep[[0, -1]] = True
         if keep.all():
             break
-        found = centre(problem, fit.nodes[keep], 0.1 * tol)
-        if found.objective <= fit.objective + 0.1 * tol * abs(fit.objective):
-            return replace(fit, nodes=fit.nodes[keep], z=found.z, objective=found.objective)
+        ceiling = fit.objective + 0.1 * tol * abs(fit.objective)
+        found = centre(problem, fit.nodes[keep], 0.1 * tol, ceiling)
+        if found.objective <= ceiling:
+            return replace(fit, nodes=fit.nodes[keep], z=found.z, s=found.s, objective=found.objective)
     return fit

@@ -51,8 +51,10 @@ def from_network(network: Network) -> Spline:
     np.add.at(curvature, group, delta)
     first = network.skip[0] - delta[left].sum(axis=0)
     slopes = np.vstack([first, first + np.cumsum(curvature, axis=0)])
-    # From the middle outwards: a knot far away, of a nearly constant neuron, would cost all others their digits.
-    middle = len(knots) // 2
+    # From the median of the curvature outwards: a knot far away, of a nearly constant neuron, would cost all others
+    # their digits.
+    weight = np.cumsum(np.bincount(group, row_norms(delta)))
+    middle = int(np.searchsorted(weight, weight[-1] / 2))
     reach = np.maximum(np.where(left, t - knots[middle], knots[middle] - t), 0.0)
     start = constant + network.skip[0] * knots[middle] + reach @ delta
     steps = slopes[1:-1] * np.diff(knots)[:, None]

@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 
 from convexrelu.arrays import Array, row_norms
-from convexrelu.errors import UnsupportedError
 from convexrelu.linear_fit import fit_linear
-from convexrelu.losses import DataLoss, LogisticLoss, Loss, PiecewiseLoss, SquaredLoss, get_loss
+from convexrelu.losses import DataLoss, Loss, SquaredLoss, get_loss
+from convexrelu.problem import TrainingProblem
+from convexrelu.result import Status
 from convexrelu.univariate.conversion import from_network
+from convexrelu.univariate.grown_result import check_known, fit_grown
 from convexrelu.univariate.label_radius import check_labels
 from convexrelu.univariate.lower_bound import certified, norm
-from convexrelu.univariate.modes import check_all_modes
+from convexrelu.univariate.modes import output_bias_of
 from convexrelu.univariate.no_bias import fit_no_bias
 from convexrelu.univariate.penalized_bias import train_neurons
 from convexrelu.univariate.result import UnivariateResult, judged
-from convexrelu.univariate.samples import Samples, samples
+from convexrelu.univariate.samples import Samples, check_points, samples
 from convexrelu.univariate.spline import Spline
 from convexrelu.univariate.tilted import Trained, train
 from convexrelu.validation import check_count, check_number
@@ -36,30 +38,31 @@ def fit(
     skip: str = "free",
     sample_weight: Any = None,
     *,
+    output_bias: str | None = None,
     tol: float = 1e-8,
     max_rounds: int = 200,
 ) -> UnivariateResult:
     """Train a two-layer ReLU network with weight decay on one input to its global optimum.
 
     The objective is that of `TrainingProblem`: the loss plus (weight_decay / 2) times the squares of the penalised
-    weights. The output bias is free, or absent where both the biases are penalised and there is no skip.
+    weights.
 
     Parameters
     ----------
     x : array (n,) or (n, 1)
         Points in any order, repeated ones allowed.
     Y : array (n,) or (n, T)
-        Targets.
+        Targets of one or several tasks, or classes for "softmax".
     weight_decay : float > 0, default 1.0
     loss : str or Loss, default "squared"
-        One of the package's: "squared", "absolute", "huber", "quantile", "logistic", "hinge", "squared_hinge", or an
-        object such as `QuantileLoss(0.9)`. Others than "squared" are for one task, and not for penalised biases.
+        One of the package's: "squared", "absolute", "huber", "quantile", "logistic", "hinge", "squared_hinge",
+        "softmax", or an object such as `QuantileLoss(0.9)`.
     bias : {"free", "penalized", "none"}
-        Without biases there is no output bias and no skip.
     skip : {"free", "penalized", "none"}
-        A penalised skip goes with free biases and one task.
     sample_weight : array (n,), optional
         Non-negative weights of the samples' losses.
+    output_bias : {"free", "penalized", "none"} or None
+        None stands for "free" if the bias or the skip is free, else for "none"; with a free bias it must be free.
     tol : float > 0, default 1e-8
         Relative gap to reach.
     max_rounds : int, default 200
@@ -75,8 +78,7 @@ def fit(
     InvalidInputError
         For data or options that cannot be used, labels that a free skip or output bias separates among them.
     UnsupportedError
-        For losses of your own, softmax, several tasks with another loss than the squared one or a penalised skip, other
-        losses with penalised biases: use `convexrelu.solve`.
+        For losses of your own, and labels part of which are met at no cost: use `convexrelu.solve`.
 
     Notes
     -----
@@ -86,7 +88,9 @@ def fit(
     point method, in 10 to 40 passes over the data.
 
     With penalised biases, and without a skip for several tasks, neurons are trained one by one by Newton's method on
-    their knots, which need not be at samples; a round costs O(n T) and a sparse system of the size of the network.
+    their knots, which need not be at samples; a round costs O(n T) and a sparse system of the size of the network. All
+    other cases train candidate neurons by an interior point method, in steps of O(n T^2) and O(m T^3), and price all
+    neurons in O(n T).
 
     References
     ----------
@@ -102,17 +106,24 @@ def fit(
     >>> result.status.name, result.spline.n_knots, result.certificate.gap < 1e-8
     ('OPTIMAL', 1, True)
     """
-    check_all_modes(bias, skip, penalized_skip=True)
+    constant = output_bias_of(output_bias, bias, skip)
     lam = check_number(weight_decay, "weight_decay", above=0.0, hint=" For zero use `univariate.interpolate`.")
     tol = check_number(tol, "tol", above=0.0)
     rounds = check_count(max_rounds, "max_rounds")
     kind, data = get_loss(loss), samples(x, Y, sample_weight)
-    _check_served(kind, bias, skip, data.Y.shape[1])
+    check_known(kind)
     data = replace(data, Y=kind.targets(data.Y))
-    if bias == "none":
+    way = _way(kind, bias, skip, constant == output_bias_of(None, bias, skip), data.Y.shape[1])
+    if way == "no bias":
         return fit_no_bias(data, kind, lam, tol)
-    if bias == "penalized" or (skip == "none" and data.Y.shape[1] > 1):
-        return _neuron_fit(data, lam, kind, bias, skip, tol)
+    found = _neuron_fit(data, lam, kind, bias, skip, tol) if way == "squares" else None
+    if found and found.status is Status.OPTIMAL:
+        return found
+    if way in ("neurons", "squares"):
+        X = check_points(x)[:, None]
+        other = fit_grown(TrainingProblem(X, Y, lam, kind, bias, constant, skip, sample_weight), tol, rounds)
+        # Neurons with knots close to one another are more than the special way can take.
+        return min(filter(None, (other, found)), key=lambda result: result.certificate.gap)
     heavy = data.weight > 0
     if kind.is_classification:
         check_labels(data.x[heavy], data.Y[heavy, 0], kind, skip)
@@ -120,8 +131,8 @@ def fit(
     trained = train(data, kind, lam, skip, SHARE * tol, rounds) if spread else _constant(data, kind)
     nu, spline = _dual(data, kind, trained), trained.spline
     objective = kind.value(spline(data.x), data.Y, data.weight) + lam * norm(spline, skip)
-    found = certified(data, objective, nu, lam, kind, bias, skip)
-    return UnivariateResult(spline, found, judged(found, tol), bias, skip, data.points, trained.rounds)
+    proof = certified(data, objective, nu, lam, kind, bias, skip)
+    return UnivariateResult(spline, proof, judged(proof, tol), bias, skip, data.points, trained.rounds)
 
 
 def _constant(data: Samples, loss: Loss) -> Trained:
@@ -146,20 +157,21 @@ def _neuron_fit(data: Samples, lam: float, loss: Loss, bias: str, skip: str, tol
     at_samples = values[np.minimum(np.searchsorted(points, data.x), len(points) - 1)]
     nu = np.where(data.weight[:, None] > 0, -loss.gradient(at_samples, data.Y, data.weight), 0.0)
     found = certified(data, objective, nu, lam, loss, bias, skip)
-    return UnivariateResult(spline, found, judged(found, tol), bias, skip, data.points, 0, network)
+    modes = bias, skip, data.points, 0, network, output_bias_of(None, bias, skip)
+    return UnivariateResult(spline, found, judged(found, tol), *modes)
 
 
-def _check_served(loss: Loss, bias: str, skip: str, T: int) -> None:
-    """Raise if `convexrelu.solve` is needed."""
+def _way(loss: Loss, bias: str, skip: str, usual: bool, T: int) -> str:
+    """How to train: the special ways are faster where they exist. `usual`: the default output bias."""
     squared = isinstance(loss, SquaredLoss)
-    if not squared and (bias == "penalized" or not isinstance(loss, PiecewiseLoss | LogisticLoss)):
-        modes = "" if bias == "free" else " with bias='penalized'"
-        raise UnsupportedError(f"`loss={loss.name!r}`{modes} is not part of `univariate.fit`; use `convexrelu.solve`.")
-    if T > 1 and (skip == "penalized" or not squared):
-        raise UnsupportedError(
-            "Several tasks are part of `univariate.fit` with loss='squared' and skip='free' or 'none' only; "
-            "use `convexrelu.solve`."
-        )
+    if not usual or (bias, skip) == ("penalized", "penalized"):
+        return "neurons"
+    if bias == "none":
+        return "no bias" if skip == "none" and (squared or T == 1) else "neurons"
+    if bias == "penalized" or (T > 1 and skip == "none"):
+        return "squares" if squared else "neurons"
+    served = squared and skip == "free" if T > 1 else not loss.couples_tasks
+    return "spline" if served else "neurons"
 
 
 def _dual(data: Samples, loss: Loss, trained: Trained) -> Array:

@@ -14,9 +14,9 @@ A new knot has c_k = 0: its curvature keeps the direction u_k in this step.
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import solve_banded
 
 from convexrelu.arrays import Array
+from convexrelu.univariate.banded import Bands
 from convexrelu.univariate.hats import HatSystem, scaled_bends
 
 
@@ -24,7 +24,7 @@ def group_step(system: HatSystem, u: Array, c: Array, lam: float, rhs: Array) ->
     """The z (m, T) where Newton's model is least; cost O(m T^3)."""
     m, T = rhs.shape
     unit, a = scaled_bends(system.x)
-    bands = _Bands(m, T)
+    bands = Bands(m, T)
     eye = np.eye(T)
     bands.add(0, 0, 0, system.diagonal[:, None, None] * eye)
     if system.off is not None:
@@ -44,31 +44,5 @@ def group_step(system: HatSystem, u: Array, c: Array, lam: float, rhs: Array) ->
     bands.add(1, 1, 0, -own)
     full = np.zeros((m, 2, T))
     full[:, 0] = rhs
-    z: Array = bands.solve(full.ravel()).reshape(m, 2, T)[:, 0]
+    z: Array = bands.factorised().solve(full.ravel()).reshape(m, 2, T)[:, 0]
     return z
-
-
-class _Bands:
-    """A banded matrix of m nodes with two groups of T unknowns each, added to in blocks."""
-
-    def __init__(self, m: int, T: int) -> None:
-        self.m, self.T = m, T
-        self.width = 4 * T - 1
-        self.entries = np.zeros((2 * self.width + 1, 2 * T * m))
-
-    def add(self, row: int, column: int, offset: int, blocks: Array) -> None:
-        """Add blocks (., T, T) that couple group `row` of a node k to group `column` of node k + offset, for all k."""
-        T, first = self.T, max(offset, 0)
-        count = self.m - abs(offset)
-        for s in range(T):
-            for t in range(T):
-                diagonal = self.width + (row - column) * T + s - t - 2 * T * offset
-                start = 2 * T * first + column * T + t
-                self.entries[diagonal, start :: 2 * T][:count] += blocks[:count, s, t]
-
-    def solve(self, rhs: Array) -> Array:
-        """The solution of the linear system."""
-        x: Array = solve_banded(
-            (self.width, self.width), self.entries, rhs, overwrite_ab=True, overwrite_b=True, check_finite=False
-        )
-        return x

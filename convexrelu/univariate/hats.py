@@ -1,4 +1,4 @@
-"""Squared error of splines in the basis of their values at the knots: `HatSystem`, tridiagonal and well conditioned.
+"""Splines in the basis of their values at the nodes: `HatSystem`, their squared error, and `Interpolation`.
 
 Letters: `x` (m,) nodes, `z` (m, T) values there, `M` (m, m) Gram matrix of the hat functions, `B` (m, T) their
 correlations with the targets: up to a constant the error is z . M z / 2 - z . B, summed over tasks.
@@ -102,6 +102,39 @@ class HatSystem:
             bands[1, :-1] = self.off
         z: Array = solveh_banded(bands, rhs, lower=True, check_finite=False)
         return z
+
+
+class Interpolation:
+    """The matrix A (n, m) from values at nodes, among the samples, to values at all samples: linear between nodes."""
+
+    def __init__(self, x: Array, nodes: IntArray) -> None:
+        self.starts, self.x = nodes[:-1], x[nodes]
+        self.counts = np.diff(nodes)
+        self.counts[-1] += 1  # the last sample
+        begin, length = np.repeat(self.x[:-1], self.counts), np.repeat(np.diff(self.x), self.counts)
+        self.theta: Array = (x - begin) / length
+        self.rest: Array = 1 - self.theta
+
+    def values(self, z: Array) -> Array:
+        """A z."""
+        inner: Array = np.repeat(z[:-1], self.counts) + self.theta * np.repeat(np.diff(z), self.counts)
+        inner[-1] = z[-1]
+        return inner
+
+    def gathered(self, r: Array) -> Array:
+        """A^T r."""
+        out = np.zeros(len(self.x))
+        out[:-1] = np.add.reduceat(self.rest * r, self.starts)
+        out[1:] += np.add.reduceat(self.theta * r, self.starts)
+        return out
+
+    def gram(self, weight: Array) -> tuple[Array, Array]:
+        """Diagonal (m,) and off-diagonal (m - 1,) of A^T diag(weight) A."""
+        right = self.theta * weight
+        diagonal = np.zeros(len(self.x))
+        diagonal[:-1] = np.add.reduceat(self.rest * self.rest * weight, self.starts)
+        diagonal[1:] += np.add.reduceat(self.theta * right, self.starts)
+        return diagonal, np.add.reduceat(self.rest * right, self.starts)
 
 
 def bends(x: Array, z: Array) -> Array:

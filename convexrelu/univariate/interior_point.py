@@ -2,20 +2,26 @@
 
     minimise   sum_i loss_i(f(x_i)) + lam sum_k |delta_k(z)|     over splines f with values z (m,) at the nodes
 
-Letters: `A` (n, m) interpolation between the nodes, `D` curvature at them; `nu` (n,) dual variable with bounds `lower`,
-`upper` and compliance `g` (`convexrelu.losses.piecewise`), `G` (m,) the dual variable of the curvature. At the optimum,
-for losses made of a parabola and straight arms,
+Letters: `A` (n, m) interpolation between the nodes, `h` (m - 1,) their spacings, `s` (m - 1,) slopes; `nu` (n,) dual
+variable with bounds `lower`, `upper` and compliance `g` (`convexrelu.losses.piecewise`), `C` (m - 1,) and `G` (m,) its
+running sum and double sum at the nodes, G the dual variable of the curvature. At the optimum, for losses made of a
+parabola and straight arms,
 
-    A^T nu = D^T G,      Y - A z = g nu + p - q,      D z = a - b,
+    (A^T nu)_k = C_k - C_{k-1},     G_{k+1} - G_k = h_k C_k,        Y - A z = g nu + p - q,
+    z_{k+1} - z_k = h_k s_k,        s_k - s_{k-1} = a_k - b_k,
     p (upper - nu) = q (nu - lower) = a (lam - G) = b (lam + G) = 0,
 
-all of these at least zero; the method follows the points where the products are a falling constant instead.
+all of these at least zero; the method follows the points where the products are a falling constant instead. With values
+and slopes, sums and double sums all unknowns nothing is ever divided by a spacing, however small.
 
 Without a free skip the penalty is the largest of (lam - t) TV + t sigma S - 2 relief t^2 / lam over 0 <= t <= lam / 2
-(`convexrelu.univariate.tilted`: t = lam theta / 2), with S = s . z the sum of the outer slopes and sigma its sign. Then
-t is one more dual variable: lam becomes lam - t above, A^T nu = D^T G + sigma t s, and
+(`convexrelu.univariate.tilted`: t = lam theta / 2), with S the sum of the outer slopes and sigma its sign. Then
+t is one more dual variable: lam becomes lam - t above, sigma t joins h_k C_k on the first and the last interval, and
 
     sigma S - sum_k (a_k + b_k) - 4 relief t / lam = o - e,      e t = o (lam / 2 - t) = 0.
+
+For the logistic loss nu is the slope of the loss at the predictions, throughout; as it is no linear function of them
+steps are halved until the first equation has gained, and the products wait for it.
 
 References
 ----------
@@ -30,169 +36,31 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg.lapack import dgbtrf, dgbtrs
-from scipy.special import entr
 
-from convexrelu.arrays import EPS, Array, BoolArray, IntArray
-from convexrelu.univariate.hats import bends, bends_transposed, scaled_bends
+from convexrelu.arrays import EPS, Array, IntArray
+from convexrelu.univariate.box_problem import BoxProblem
+from convexrelu.univariate.hats import Interpolation
 
 # Steps, and the share of the way to the boundary that one may go.
 STEPS, SHARE = 80, 0.995
-# Steps in a row without a smaller gap, or smaller products, after which rounding has won.
+# Steps in a row that make neither the gap nor the products nor what the dual variable lacks smaller: rounding has won.
 PATIENCE = 6
-# Half bandwidth of the linear systems.
-WIDTH = 3
-
-
-@dataclass(frozen=True, eq=False)
-class BoxProblem:
-    """Samples in order, their loss as boxes and parabolas, and the penalties; in units in which all are about one.
-
-    Attributes
-    ----------
-    x, Y : float64 (n,)
-        Points in increasing order, repeated ones allowed, and centers of the loss.
-    lower, upper, g : float64 (n,)
-        Bounds (infinite ones need g > 0) and compliance of the dual variable.
-    lam : float > 0
-    sigma : float
-        Sign of the sum of the outer slopes; 0 for a free skip.
-    relief : float
-        One for a penalised skip, in these units; 0 without one.
-    """
-
-    x: Array
-    Y: Array
-    lower: Array
-    upper: Array
-    g: Array
-    lam: float
-    sigma: float = 0.0
-    relief: float = 0.0
-
-    @cached_property
-    def strictly(self) -> tuple[BoolArray, BoolArray]:
-        """Where nu has an upper and a lower bound (n,), (n,)."""
-        return np.isfinite(self.upper), np.isfinite(self.lower)
-
-    @property
-    def arms(self) -> tuple[BoolArray, BoolArray]:
-        """Where the loss has an arm p beyond the upper and an arm q beyond the lower bound (n,), (n,)."""
-        return self.strictly
-
-    @cached_property
-    def negligible(self) -> float:
-        """Objectives below this are rounding."""
-        return 8 * EPS * self.loss(np.zeros_like(self.Y)) + 1e-300
-
-    def missing(self, nu: Array, F: Array) -> Array:
-        """What predictions lack of those at which nu is the slope, arms apart: Y - F - g nu."""
-        return self.Y - F - self.g * nu
-
-    def compliance(self, nu: Array) -> Array:
-        """How fast those predictions fall with nu (n,)."""
-        return self.g
-
-    def loss(self, F: Array) -> float:
-        """The loss of predictions F (n,)."""
-        missing = self.Y - F
-        with np.errstate(divide="ignore", invalid="ignore"):
-            slope = np.where(missing == 0, 0.0, missing / self.g)
-        nu = np.clip(slope, self.lower, self.upper)
-        return float(nu @ missing - 0.5 * self.g @ nu**2)
-
-    def penalty(self, nodes: IntArray, z: Array) -> float:
-        """What the spline's curvature and outer slopes cost."""
-        slopes = np.diff(z) / np.diff(self.x[nodes])
-        variation = float(np.abs(np.diff(slopes)).sum())
-        excess = self.sigma * float(slopes[0] + slopes[-1]) - variation
-        if not self.sigma or excess <= 0:
-            return self.lam * variation
-        t = self.lam / 2 * min(1.0, excess / (2 * self.relief) if self.relief else 1.0)
-        return self.lam * variation + t * excess - self.split_cost(t)
-
-    def split_cost(self, t: float) -> float:
-        """What the dual objective pays for t."""
-        return 2 * self.relief * t**2 / self.lam
-
-    def dual(self, nu: Array) -> float:
-        """D(nu), for nu within the bounds."""
-        return float(nu @ self.Y - 0.5 * self.g @ nu**2)
-
-
-class EntropyProblem(BoxProblem):
-    """The logistic loss: nu = sign w a with 0 < a < 1 goes with f = sign log((1 - a) / a), and there are no arms."""
-
-    @cached_property
-    def _sign(self) -> Array:
-        return np.sign(self.upper + self.lower)
-
-    @cached_property
-    def _weight(self) -> Array:
-        return self.upper - self.lower
-
-    @property
-    def arms(self) -> tuple[BoolArray, BoolArray]:
-        """None."""
-        none = np.zeros(len(self.x), dtype=bool)
-        return none, none
-
-    def missing(self, nu: Array, F: Array) -> Array:
-        """Sign log((1 - a) / a) - F."""
-        size = np.abs(nu)
-        return self._sign * np.log((self._weight - size) / size) - F
-
-    def compliance(self, nu: Array) -> Array:
-        """The inverse curvature of the loss."""
-        size = np.abs(nu)
-        return self._weight / (size * (self._weight - size))
-
-    def loss(self, F: Array) -> float:
-        """The loss of predictions F (n,)."""
-        return float(self._weight @ np.logaddexp(0.0, -self._sign * F))
-
-    def dual(self, nu: Array) -> float:
-        """D(nu), an entropy."""
-        share = np.abs(nu) / self._weight
-        return float(self._weight @ (entr(share) + entr(1 - share)))
-
-
-class Interpolation:
-    """The matrix A (n, m) from values at nodes, among the samples, to values at all samples: linear between nodes."""
-
-    def __init__(self, x: Array, nodes: IntArray) -> None:
-        self.starts, self.x = nodes[:-1], x[nodes]
-        self.counts = np.diff(nodes)
-        self.counts[-1] += 1  # the last sample
-        begin, length = np.repeat(self.x[:-1], self.counts), np.repeat(np.diff(self.x), self.counts)
-        self.theta: Array = (x - begin) / length
-        self.rest: Array = 1 - self.theta
-
-    def values(self, z: Array) -> Array:
-        """A z."""
-        inner: Array = np.repeat(z[:-1], self.counts) + self.theta * np.repeat(np.diff(z), self.counts)
-        inner[-1] = z[-1]
-        return inner
-
-    def gathered(self, r: Array) -> Array:
-        """A^T r."""
-        out = np.zeros(len(self.x))
-        out[:-1] = np.add.reduceat(self.rest * r, self.starts)
-        out[1:] += np.add.reduceat(self.theta * r, self.starts)
-        return out
-
-    def gram(self, weight: Array) -> tuple[Array, Array]:
-        """Diagonal (m,) and off-diagonal (m - 1,) of A^T diag(weight) A."""
-        right = self.theta * weight
-        diagonal = np.zeros(len(self.x))
-        diagonal[:-1] = np.add.reduceat(self.rest * self.rest * weight, self.starts)
-        diagonal[1:] += np.add.reduceat(self.theta * right, self.starts)
-        return diagonal, np.add.reduceat(self.rest * right, self.starts)
+# The products of the curvature with its room that the method begins with; those of samples are about one.
+BEND = 10.0
+# For curved losses: the sum of products to aim at, at least, next to what the dual variable lacks; halvings of a step.
+LAG, HALVINGS = 10.0, 12
+# Half bandwidth of the linear systems, whose unknowns are G, z, C, s of one node after the other.
+WIDTH, GROUPS = 4, 4
+# Units in the last place of the largest value by which the slopes of a spline may miss its values.
+LAST_PLACES = 4
 
 
 class Point(NamedTuple):
     """An iterate, or a step, in the letters of the module."""
 
     z: Array
+    s: Array
+    C: Array
     G: Array
     nu: Array
     a: Array
@@ -210,12 +78,13 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Centred:
-    """What the method ends with: z, G (m,), nu (n,), t, the objective of z, and the gap, relative and absolute.
+    """What the method ends with: z (m,), s (m - 1,), G (m,), nu (n,), t, the objective, the gap, relative and absolute.
 
     `missed` is what the dual variable lacks of the nodes' equations, as the objective sees it; the gaps include it.
     """
 
     z: Array
+    s: Array
     G: Array
     nu: Array
     t: float
@@ -225,22 +94,24 @@ class Centred:
     distance: float
 
 
-def centre(problem: BoxProblem, nodes: IntArray, tol: float) -> Centred:
+def centre(problem: BoxProblem, nodes: IntArray, tol: float, ceiling: float = np.inf) -> Centred:
     """Train the spline with the given nodes; what is returned is the best point met.
 
-    Cost per step: O(n) for the samples and a banded linear system of 2 m unknowns; 10 to 40 steps do.
+    It ends early where no spline with these nodes can have an objective below `ceiling`.
+
+    Cost per step: O(n) for the samples and a banded linear system of 4 m unknowns; 10 to 40 steps do.
     """
     interior = _Interior(problem, nodes)
     point = interior.start()
-    best, stalled, least = None, 0, np.inf
+    best, stalled, mark = None, 0, np.full(3, np.inf)
     for _ in range(STEPS):
         state = _State(interior, point)
-        found, product = state.judged(), interior.mean_product(point)
-        better = best is None or found.distance < 0.9 * best.distance
-        stalled = 0 if better or product < 0.9 * least else stalled + 1
+        found = state.judged()
+        left = np.array([found.distance, interior.mean_product(point), state.lacking])
+        better = left < 0.9 * mark
+        stalled, mark = 0 if better.any() else stalled + 1, np.where(better, left, mark)
         best = found if best is None or found.distance < best.distance else best
-        least = min(product, least)
-        if best.gap <= tol or stalled > PATIENCE:
+        if best.gap <= tol or stalled > PATIENCE or found.objective - found.distance > ceiling:
             break
         with np.errstate(all="ignore"):
             following = state.step()
@@ -257,20 +128,15 @@ class _Interior:
     def __init__(self, problem: BoxProblem, nodes: IntArray) -> None:
         self.problem, self.nodes = problem, nodes
         self.A = Interpolation(problem.x, nodes)
-        self.unit, self.bend = scaled_bends(self.A.x)
-        self.s = self._outer_slopes()
+        self.h = np.diff(self.A.x)
+        self.outer = np.zeros(len(nodes) - 1)  # the gradient of sigma S
+        self.outer[0] += problem.sigma
+        self.outer[-1] += problem.sigma
         self.above, self.below = problem.arms
         self.inner = np.ones(len(nodes), dtype=bool)
         self.inner[[0, -1]] = False
         self.products = 2 * int(self.inner.sum()) + int(self.above.sum()) + int(self.below.sum())
         self.products += 2 * bool(problem.sigma)
-
-    def _outer_slopes(self) -> Array:
-        """The gradient (m,) of sigma S."""
-        h, price = np.diff(self.A.x), np.zeros(len(self.nodes) - 1)
-        price[0] += self.problem.sigma
-        price[-1] += self.problem.sigma
-        return -np.diff(price / h, prepend=0.0, append=0.0)
 
     def start(self) -> Point:
         """The median; the middle of the box; products of about one."""
@@ -280,18 +146,19 @@ class _Interior:
         low = np.where(floored, problem.lower, np.minimum(problem.upper - 1, -1))
         high = np.where(capped, problem.upper, np.maximum(problem.lower + 1, 1))
         nu = (low + high) / 2
-        arm, bend = float(np.mean(high - low)), max(1.0 / problem.lam, 1e-3)
+        arm, bend = float(np.mean(high - low)), BEND * max(1 / problem.lam, 1e-3)
         missing = problem.missing(nu, problem.Y * 0 + z[0])
         p = np.where(self.above, np.maximum(missing, 0.0) + 1 / arm, 0.0)
         q = np.where(self.below, np.maximum(-missing, 0.0) + 1 / arm, 0.0)
         a = np.where(self.inner, bend, 0.0)
         split = (problem.lam / 4, bend, bend) if problem.sigma else (0.0, 0.0, 0.0)
-        return Point(z, np.zeros(m), nu, a, a.copy(), p, q, *split)
+        flat = np.zeros(m - 1)
+        return Point(z, flat, flat, np.zeros(m), nu, a, a.copy(), p, q, *split)
 
     def rooms(self, point: Point) -> tuple[Array, Array, Array, Array]:
         """Distances of G and nu to their upper and lower bounds, one where there is none."""
         problem = self.problem
-        capped, floored = problem.strictly
+        capped, floored = problem.blocking
         up = np.where(capped, problem.upper - point.nu, 1.0)
         down = np.where(floored, point.nu - problem.lower, 1.0)
         lam = problem.lam - point.t
@@ -307,7 +174,7 @@ class _Interior:
     def length(self, point: Point, change: Point, share: float) -> float:
         """How far to go, at most one, for all that must stay positive to do so."""
         rooms, dG, dnu = self.rooms(point), change.G, change.nu
-        capped, floored = self.problem.strictly
+        capped, floored = self.problem.blocking
         pairs = [
             (point.a, change.a, self.inner),
             (point.b, change.b, self.inner),
@@ -328,30 +195,50 @@ class _Interior:
 class _State:
     """A point, what it lacks, and the steps from it.
 
-    With G's change over the spacing at its knot as unknown no quotient of small numbers is formed, and knots and
-    samples far from their bounds are no trouble: their entries vanish.
+    Knots and samples far from their bounds are no trouble: their entries vanish.
     """
 
     def __init__(self, interior: _Interior, point: Point) -> None:
-        self.interior, self.point = interior, point
-        problem, A = interior.problem, interior.A
+        problem, A, h = interior.problem, interior.A, interior.h
         self.F = A.values(point.z)
-        self.missing = problem.missing(point.nu, self.F)
-        self.bent = bends(A.x, point.z[:, None])[:, 0]
-        self.balance = A.gathered(point.nu) - bends_transposed(A.x, point.G[:, None])[:, 0] - point.t * interior.s
+        nu, self.missing = problem.settled(point.nu, self.F)
+        point = point._replace(nu=nu)
+        self.interior, self.point = interior, point
+        self.bent = np.diff(point.s, prepend=0.0, append=0.0)
+        self.jump = np.diff(point.z) - h * point.s
+        self.balance = A.gathered(point.nu) - np.diff(point.C, prepend=0.0, append=0.0)
+        self.drift = np.diff(point.G) - h * point.C - point.t * interior.outer
         self.rooms = interior.rooms(point)
+        # Arrays, so that at zero they divide to infinity, where the method ends.
+        self.ends = np.array([point.t, problem.lam / 2 - point.t])
 
     def judged(self) -> Centred:
         """The point with its gap, to which what its dual variable misses is added."""
-        problem, z = self.interior.problem, self.point.z
-        primal = problem.loss(self.F) + problem.penalty(self.interior.nodes, z)
-        # In the problem's units values are about one.
-        missed = float(np.abs(self.balance) @ (1 + np.abs(z - z.mean())))
-        dual = problem.dual(self.point.nu) - problem.split_cost(self.point.t)
+        problem, point, slopes, missed = self.interior.problem, self.point, self._slopes(), self._missed()
+        primal = problem.loss(self.F) + problem.penalty(slopes)
+        dual = problem.dual(point.nu) - problem.split_cost(point.t)
         distance = abs(primal - dual) + missed
         distance = distance if np.isfinite(distance) else np.inf
         gap = distance / max(abs(primal), problem.negligible)
-        return Centred(z, self.point.G, self.point.nu, self.point.t, primal, missed, gap, distance)
+        return Centred(point.z, slopes, point.G, point.nu, point.t, primal, missed, gap, distance)
+
+    @cached_property
+    def lacking(self) -> float:
+        """What the dual variable lacks of the nodes' equations; in the problem's units values are about one."""
+        return float(np.abs(self.balance).sum())
+
+    def _missed(self) -> float:
+        """The same as the bound sees it: it adds up in the double sum, by which the dual variable is scaled."""
+        z, x, slopes = self.point.z, self.interior.A.x, self._slopes()
+        scaled = float((x[-1] - x[0]) * np.abs(np.diff(slopes)).sum())
+        return float(np.abs(self.balance) @ (1 + np.abs(z - z.mean()) + scaled) + np.abs(self.drift) @ np.abs(slopes))
+
+    def _slopes(self) -> Array:
+        """Slopes that go with the values: differences of these where the point's own do not agree with them yet."""
+        z, s, h = self.point.z, self.point.s, self.interior.h
+        agree = np.abs(self.jump) <= LAST_PLACES * EPS * np.abs(z).max()
+        slopes: Array = np.where(agree, s, np.diff(z) / h)
+        return slopes
 
     def step(self) -> Point:
         """The point after Mehrotra's predictor and corrector."""
@@ -360,12 +247,31 @@ class _State:
         ahead = self._solve((0.0,) * 6)
         now = interior.mean_product(point)
         then = interior.mean_product(point.moved(ahead, interior.length(point, ahead, 1.0)))
-        aim = now * (then / now) ** 3 if now > 0 else 0.0
+        aim = self._aim(now, then)
         G, nu, t = ahead.G, ahead.nu, ahead.t
         arms = ahead.a * (G + t), -ahead.b * (G - t), ahead.p * nu, -ahead.q * nu
         pairs = (*arms, -ahead.e * t, ahead.o * t)
         change = self._solve(tuple(aim + pair for pair in pairs))
-        return point.moved(change, interior.length(point, change, SHARE))
+        length = interior.length(point, change, SHARE)
+        return point.moved(change, length if not interior.problem.is_curved else self._damped(change, length))
+
+    def _aim(self, now: float, then: float) -> float:
+        """The mean product to aim at: for curved losses not far below what the dual variable is lacking."""
+        aim = now * (then / now) ** 3 if now > 0 else 0.0
+        if not self.interior.problem.is_curved:
+            return aim
+        return max(aim, min(now, LAG * self.lacking / max(self.interior.products, 1)))
+
+    def _damped(self, change: Point, length: float) -> float:
+        """Halved until the balance falls about as Newton's model says, or is small next to the products."""
+        interior, point = self.interior, self.point
+        small = 0.5 * interior.mean_product(point) * interior.products
+        for _ in range(HALVINGS):
+            lacking = _State(interior, point.moved(change, length)).lacking
+            if lacking <= max((1 - length / 4) * self.lacking, small):
+                break
+            length /= 2
+        return length
 
     def _factorise(self) -> None:
         interior, point, problem = self.interior, self.point, self.interior.problem
@@ -381,24 +287,28 @@ class _State:
         """The column of t, and its solution."""
         interior, point = self.interior, self.point
         lean = np.where(interior.inner, point.a / self.rooms[0] - point.b / self.rooms[1], 0.0)
-        self.column = np.zeros(2 * len(point.z))
-        self.column[0::2], self.column[1::2] = interior.s, -interior.unit * lean
+        self.column = np.zeros(GROUPS * len(point.z))
+        self.column[0::GROUPS], self.column[3:-1:GROUPS] = -lean, interior.outer
         self.answer, _ = dgbtrs(self.factors, WIDTH, WIDTH, self.column, self.pivots)
         lam, relief = interior.problem.lam, interior.problem.relief
-        own = self.softness.sum() + 4 * relief / lam + point.e / point.t + point.o / (lam / 2 - point.t)
+        own = self.softness.sum() + 4 * relief / lam + point.e / self.ends[0] + point.o / self.ends[1]
         self.pivot = own + self.column @ self.answer
 
     def _bands(self, diagonal: Array, off: Array, softness: Array) -> Array:
-        """Unknowns z_k, G_k / unit_k in turn; column j holds entry (i, j) in row 2 WIDTH + i - j."""
+        """The symmetric matrix of the unknowns; column j holds entry (i, j) in row 2 WIDTH + i - j."""
         interior, middle = self.interior, 2 * WIDTH
-        bend = interior.bend
-        bands = np.zeros((3 * WIDTH + 1, 2 * len(diagonal)), order="F")
-        z, G = bands[:, 0::2], bands[:, 1::2]
-        z[middle], z[middle - 2, 1:], z[middle + 2, :-1] = diagonal, off, off
-        G[middle] = np.where(interior.inner, -(interior.unit**2) * softness, -1.0)
-        # The bend at k has coefficients in z_{k-1}, z_k, z_{k+1}: columns G_k here, rows G_k below.
-        G[middle - 3], G[middle - 1], G[middle + 1] = bend
-        z[middle + 3, :-1], z[middle + 1], z[middle - 1, 1:] = bend[0, 1:], bend[1], bend[2, :-1]
+        bands = np.zeros((3 * WIDTH + 1, GROUPS * len(diagonal)), order="F")
+        G, z, C, s = (bands[:, k::GROUPS] for k in range(GROUPS))
+        G[middle] = np.where(interior.inner, -softness, -1.0)
+        z[middle], z[middle - 4, 1:], z[middle + 4, :-1] = diagonal, off, off
+        C[middle, -1] = s[middle, -1] = -1.0  # there is no interval after the last node
+        # (A^T nu)_k = C_k - C_{k-1}, and its transpose.
+        C[middle - 1, :-1] = z[middle + 1, :-1] = 1.0
+        C[middle + 3, :-1] = z[middle - 3, 1:] = -1.0
+        C[middle + 1, :-1] = s[middle - 1, :-1] = interior.h
+        # The bend at k is s_k - s_{k-1}, and its transpose.
+        s[middle - 3, 1:-1] = G[middle + 3, 1:-1] = 1.0
+        s[middle + 1, :-2] = G[middle - 1, 1:-1] = -1.0
         return bands
 
     def _solve(self, aim: tuple[Array | float, ...]) -> Point:
@@ -407,21 +317,22 @@ class _State:
         inner, above, below = interior.inner, interior.above, interior.below
         a_room, b_room, up, down = self.rooms
         pull = self.missing - np.where(above, aim[2], 0.0) / up + np.where(below, aim[3], 0.0) / down
-        rhs = np.zeros(2 * len(point.z))
-        rhs[0::2] = A.gathered(self.stiffness * pull) + self.balance
-        rhs[1::2] = np.where(inner, interior.unit * (aim[0] / a_room - aim[1] / b_room - self.bent), 0.0)
+        rhs = np.zeros(GROUPS * len(point.z))
+        rhs[0::GROUPS] = np.where(inner, aim[0] / a_room - aim[1] / b_room - self.bent, 0.0)
+        rhs[1::GROUPS] = A.gathered(self.stiffness * pull) + self.balance
+        rhs[2:-2:GROUPS], rhs[3:-1:GROUPS] = self.jump, self.drift
         solved, dt = self._bordered(rhs, aim)
-        dz, dG = solved[0::2], np.where(inner, interior.unit * solved[1::2], 0.0)
+        dG, dz, dC, ds = solved[0::GROUPS], solved[1::GROUPS], solved[2:-2:GROUPS], solved[3:-1:GROUPS]
         dnu = self.stiffness * (pull - A.values(dz))
         da = np.where(inner, (aim[0] + point.a * (dG + dt)) / a_room - point.a, 0.0)
         db = np.where(inner, (aim[1] - point.b * (dG - dt)) / b_room - point.b, 0.0)
         dp = np.where(above, (aim[2] + point.p * dnu) / up - point.p, 0.0)
         dq = np.where(below, (aim[3] - point.q * dnu) / down - point.q, 0.0)
         if not interior.problem.sigma:
-            return Point(dz, dG, dnu, da, db, dp, dq, 0.0, 0.0, 0.0)
-        de = float((aim[4] - point.e * dt) / point.t - point.e)
-        do = float((aim[5] + point.o * dt) / (interior.problem.lam / 2 - point.t) - point.o)
-        return Point(dz, dG, dnu, da, db, dp, dq, dt, de, do)
+            return Point(dz, ds, dC, dG, dnu, da, db, dp, dq, 0.0, 0.0, 0.0)
+        de = float((aim[4] - point.e * dt) / self.ends[0] - point.e)
+        do = float((aim[5] + point.o * dt) / self.ends[1] - point.o)
+        return Point(dz, ds, dC, dG, dnu, da, db, dp, dq, dt, de, do)
 
     def _bordered(self, rhs: Array, aim: tuple[Array | float, ...]) -> tuple[Array, float]:
         """The solution of the banded equations and, without a free skip, the change of t."""
@@ -430,7 +341,7 @@ class _State:
         if not problem.sigma:
             return solved, 0.0
         bends = np.where(inner, aim[0] / self.rooms[0] + aim[1] / self.rooms[1], 0.0)
-        ends = 4 * problem.relief * point.t / problem.lam - aim[4] / point.t + aim[5] / (problem.lam / 2 - point.t)
-        wanted = float(bends.sum() + ends - self.interior.s @ point.z)
+        ends = 4 * problem.relief * point.t / problem.lam - aim[4] / self.ends[0] + aim[5] / self.ends[1]
+        wanted = float(bends.sum() + ends - self.interior.outer @ point.s)
         dt = float((self.column @ solved - wanted) / self.pivot)
         return solved - dt * self.answer, dt

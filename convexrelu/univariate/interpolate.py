@@ -14,25 +14,24 @@ import numpy as np
 
 from convexrelu.arrays import EPS, Array, frozen, row_norms
 from convexrelu.certificate import TINY, Certificate
-from convexrelu.errors import UnsupportedError
-from convexrelu.losses import ExactFit
+from convexrelu.problem import TrainingProblem
 from convexrelu.univariate.chords import Chords
-from convexrelu.univariate.conversion import from_network
-from convexrelu.univariate.lower_bound import certified
-from convexrelu.univariate.modes import check_all_modes
+from convexrelu.univariate.grown_result import interpolate_grown
+from convexrelu.univariate.modes import output_bias_of
 from convexrelu.univariate.no_bias import interpolate_no_bias
-from convexrelu.univariate.penalized_bias import interpolating
 from convexrelu.univariate.result import UnivariateResult, judged
-from convexrelu.univariate.samples import Samples, samples
+from convexrelu.univariate.samples import Samples, check_points, samples
 from convexrelu.univariate.spline import Spline
 
 # Far above the rounding of the closed forms, which is all that separates the value from its bound.
 TOL = 1e-9
-# What the cone program of penalised biases reaches.
-PENALIZED_TOL = 1e-6
+# What training neuron by neuron reaches, and its limit on rounds.
+GROWN_TOL, ROUNDS = 1e-8, 100
 
 
-def interpolate(x: Any, Y: Any, bias: str = "free", skip: str = "free") -> UnivariateResult:
+def interpolate(
+    x: Any, Y: Any, bias: str = "free", skip: str = "free", *, output_bias: str | None = None
+) -> UnivariateResult:
     """The interpolating network of least norm sum_j |w_j| |v_j|, with its value and proof.
 
     Parameters
@@ -42,26 +41,30 @@ def interpolate(x: Any, Y: Any, bias: str = "free", skip: str = "free") -> Univa
     Y : array (n,) or (n, T)
         Targets.
     bias : {"free", "penalized", "none"}
-        Without biases (and skip) the network is the only one there is.
-        Penalised biases make the norm that of (w_j, b_j); for one task, by a cone program, to about 1e-8.
-    skip : {"free", "none"}
+        Penalised biases make the norm that of (w_j, b_j).
+    skip : {"free", "penalized", "none"}
+        Half the square of a penalised skip (and output bias) is added to the norm.
+    output_bias : {"free", "penalized", "none"} or None
+        None stands for "free" if the bias or the skip is free, else for "none"; with a free bias it must be free.
 
     Returns
     -------
     UnivariateResult
-        Its spline connects the dots: the only interpolant of least norm, or one of many (see `solution_set`).
+        With free biases, a free skip or one task its spline connects the dots: the only interpolant of least norm, or
+        one of many (see `solution_set`).
 
     Raises
     ------
     InvalidInputError
         For data that cannot be used or interpolated.
-    UnsupportedError
-        For several tasks with a penalised bias or without a skip: use `convexrelu.solve`.
 
     Notes
     -----
     With a skip the least norm is TV = sum_k |delta_k|, for one task without a skip max(TV, (TV + |S|) / 2). In the
-    second case the slope changes by (|S| - TV) / 2 at the first point. Cost O(n log n), O(n) for sorted points.
+    second case the slope changes by (|S| - TV) / 2 at the first point. Cost O(n log n), O(n) for sorted points. All
+    other cases are solved neuron by neuron, as `fit` does, to a gap of 1e-8; knots then leave the data. The spline
+    meets the targets exactly; the sum over the network's neurons does so to rounding, which for many close points is
+    that of their large curvature.
 
     References
     ----------
@@ -77,35 +80,19 @@ def interpolate(x: Any, Y: Any, bias: str = "free", skip: str = "free") -> Univa
     >>> result.objective, result.network.n_neurons
     (2.0, 2)
     """
-    check_all_modes(bias, skip, penalized_skip=False)
+    constant = output_bias_of(output_bias, bias, skip)
+    usual = constant == output_bias_of(None, bias, skip)
     data = samples(x, Y)
     data.check_single_valued()
-    if bias == "none":
+    if (bias, skip, usual) == ("none", "none", True):
         return interpolate_no_bias(data, TOL)
-    if data.Y.shape[1] > 1 and (bias == "penalized" or skip == "none"):
-        raise UnsupportedError(
-            "Several tasks are part of `univariate.interpolate` with bias='free' and skip='free' only; "
-            "use `convexrelu.solve`."
-        )
-    if bias == "penalized":
-        return _penalized(data, skip)
+    if not usual or bias != "free" or skip == "penalized" or (data.Y.shape[1] > 1 and skip == "none"):
+        problem = TrainingProblem.interpolation(check_points(x)[:, None], Y, bias=bias, output_bias=constant, skip=skip)
+        return interpolate_grown(problem, GROWN_TOL, ROUNDS)
     chords = Chords(data.points, data.Y[data.first])
     spline, cost, bound, G = _optimum(chords, skip)
     found = Certificate(cost, bound, "global", _dual(data, chords.h, G), 1.0, _negligible(chords))
     return UnivariateResult(spline, found, judged(found, TOL), bias, skip, chords.x)
-
-
-def _penalized(data: Samples, skip: str) -> UnivariateResult:
-    """Interpolate with penalised biases by the cone program."""
-    y = data.Y[data.first]
-    network, nu = interpolating(data.points, y[:, 0], skip)
-    spline, loss = from_network(network), ExactFit()
-    missed = loss.value(spline(data.x), data.Y, data.weight)
-    objective = missed + float(network.neuron_norms() @ row_norms(network.output))
-    whole = np.zeros_like(data.Y)
-    whole[data.first, 0] = nu
-    found = certified(data, objective, whole, 1.0, loss, "penalized", skip)
-    return UnivariateResult(spline, found, judged(found, PENALIZED_TOL), "penalized", skip, data.points, 0, network)
 
 
 def _optimum(chords: Chords, skip: str) -> tuple[Spline, float, float, Array]:

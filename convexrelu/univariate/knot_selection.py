@@ -17,7 +17,7 @@ import numpy as np
 
 from convexrelu.arrays import EPS, Array, BoolArray, IntArray, row_norms
 from convexrelu.univariate.group_step import group_step
-from convexrelu.univariate.hats import HatSystem, bends, bends_transposed
+from convexrelu.univariate.hats import HatSystem, bends, bends_transposed, scaled_bends
 
 # Newton steps for several tasks before the knots are priced again.
 STEPS = 30
@@ -73,7 +73,7 @@ def minimise(system: HatSystem, start: KnotSet, lam: float, accuracy: float, car
             fewer = KnotSet(state.nodes, z, state.u).kept(~crossing)
             coarser = system.coarsened(local[~crossing])
             # For one task the objective falls all the way by convexity; several have Newton's model only.
-            surely = not careful or state.z.shape[1] == 1
+            surely = not careful or state.z.shape[1] == 1 or bool(_straight(part, state.z)[crossing].all())
             if surely or _objective(coarser, fewer.z, lam) <= _objective(part, state.z, lam) + _rounding(part, state.z):
                 state, local, part = fewer, local[~crossing], coarser
                 continue
@@ -93,6 +93,13 @@ def _objective(system: HatSystem, z: Array, lam: float) -> float:
 def _rounding(system: HatSystem, z: Array) -> float:
     """The size of the rounding error of the objective: it is the difference of large numbers."""
     return 16 * EPS * float(np.sum(np.abs(z * system.B)))
+
+
+def _straight(system: HatSystem, z: Array) -> BoolArray:
+    """Nodes (m,) whose curvature is no more than the rounding of the values."""
+    unit = scaled_bends(system.x)[0]
+    straight: BoolArray = row_norms(bends(system.x, z)) * unit <= 8 * EPS * float(np.abs(z).max())
+    return straight
 
 
 def _target(system: HatSystem, state: KnotSet, lam: float) -> Array:

@@ -1,4 +1,4 @@
-"""Which of the choices of `TrainingProblem` the 1-D engine knows: `check_modes`."""
+"""The choices of `TrainingProblem` in the 1-D engine: `output_bias_of`, and `check_modes` where not all are known."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from convexrelu.validation import check_choice
 
 BIASES = ("free", "penalized")
 SKIPS = ("free", "none")
-# Training and interpolation without any bias take no skip.
-NO_BIAS, NO_SKIP = ("none",), ("none",)
-# Training with free biases takes this one too.
-PENALIZED_SKIP = "penalized"
+MODES = ("none", "penalized", "free")
 
 
 def check_modes(bias: str, skip: str, skips: tuple[str, ...] = SKIPS, biases: tuple[str, ...] = BIASES) -> None:
     """Raise if a choice is unknown, or known to `convexrelu.solve` only."""
     for value, name, served in ((bias, "bias", biases), (skip, "skip", skips)):
-        check_choice(value, name, ("none", "penalized", "free"))
+        check_choice(value, name, MODES)
         if value not in served:
             raise UnsupportedError(
                 f"`{name}={value!r}` is not part of the 1-D engine; use `convexrelu.solve`, "
@@ -24,7 +21,10 @@ def check_modes(bias: str, skip: str, skips: tuple[str, ...] = SKIPS, biases: tu
             )
 
 
-def check_all_modes(bias: str, skip: str, *, penalized_skip: bool) -> None:
-    """The same where networks without biases are served too and, with free biases, maybe a penalised skip."""
-    skips = (*SKIPS, PENALIZED_SKIP) if penalized_skip and bias == "free" else SKIPS
-    check_modes(bias, skip, NO_SKIP if bias == "none" else skips, (*BIASES, *NO_BIAS))
+def output_bias_of(output_bias: str | None, bias: str, skip: str) -> str:
+    """The output bias meant, as `TrainingProblem` has it; the three choices checked by name."""
+    for value, name in ((bias, "bias"), (skip, "skip")):
+        check_choice(value, name, MODES)
+    if output_bias is None:
+        return "free" if "free" in (bias, skip) else "none"
+    return check_choice(output_bias, "output_bias", MODES)

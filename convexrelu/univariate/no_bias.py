@@ -107,15 +107,15 @@ def _result(data: Samples, slopes: Array, nu: Array, loss: Loss, lam: float, tol
     objective = loss.value(spline(data.x), data.Y, data.weight) + lam * float(row_norms(slopes).sum())
     largest = _dual_norm(data.x, nu)
     scale = loss.best_scale(nu, 0.0, data.Y, data.weight, lam / largest * (1 - 4 * EPS) if largest > 0 else math.inf)
-    scaled = nu * scale if math.isfinite(scale) else 0 * nu
+    scaled, norm = (nu * scale, min(largest * scale, lam)) if math.isfinite(scale) else (0 * nu, 0.0)
     value, error = loss.dual_value(scaled, data.Y, data.weight)
     bound = min(max(value - error, 0.0), objective) if math.isfinite(value) else 0.0
     dual = np.zeros_like(data.Y)
     dual[data.order] = scaled
     size = loss.value(np.zeros_like(data.Y), data.Y, data.weight)
     negligible = max(EPS * size if math.isfinite(size) else 0.0, TINY)
-    found = Certificate(objective, bound, "global", frozen(dual), min(largest * scale, lam), negligible)
-    return UnivariateResult(spline, found, judged(found, tol), "none", "none", data.points, 0, network)
+    found = Certificate(objective, bound, "global", frozen(dual), norm, negligible)
+    return UnivariateResult(spline, found, judged(found, tol), "none", "none", data.points, 0, network, "none")
 
 
 def _dual_norm(x: Array, nu: Array) -> float:

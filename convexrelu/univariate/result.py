@@ -26,14 +26,14 @@ class UnivariateResult:
     certificate : Certificate
         Of exactly this function; always global.
     status : Status
-    bias, skip : str
+    bias, skip, output_bias : str
         The problem's.
     points : float64 (k,)
         The distinct points of the data, increasing.
     rounds : int
         Passes over the data.
     neurons : Network or None
-        The network, where the spline does not tell it: with penalised biases.
+        The network, where the spline does not tell it.
     """
 
     spline: Spline
@@ -44,6 +44,7 @@ class UnivariateResult:
     points: Array
     rounds: int = 0
     neurons: Network | None = None
+    output_bias: str = "free"
 
     @property
     def objective(self) -> float:

@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 from scipy.optimize import brentq
 
 from convexrelu.arrays import Array
@@ -92,7 +93,9 @@ def _boxed(
     heavy = data.weight > 0
     x = data.x[heavy]
     fit = train_boxed(x, data.Y[heavy, 0], data.weight[heavy], loss, lam, tol, rounds, sigma, relief)
-    return Trained(Spline.through(x[fit.nodes], fit.z[:, None]), None, fit.rounds, fit.nu[:, None])
+    slopes = np.concatenate([fit.s[:1], fit.s, fit.s[-1:]])
+    spline = Spline(x[fit.nodes], fit.z[:, None], slopes[:, None])
+    return Trained(spline, None, fit.rounds, fit.nu[:, None])
 
 
 def _trend(problem: TrendProblem, tol: float, rounds: int) -> Trained:

@@ -9,11 +9,13 @@
     the interpolant of least norm in the first-order Sobolev space.
 (c) Mean field (A. Shevchenko, V. Kungurtsev, M. Mondelli, "Mean-field analysis of piecewise linear solutions for wide
     ReLU networks", JMLR 2022): the limit of noisy gradient descent, penalised biases without a skip, has at most three
-    knots in a closed interval between neighbouring points.
+    knots in a closed interval between neighbouring points; and noisy gradient descent on a wide network comes to it as
+    the noise goes to zero.
 """
 
 import argparse
 import itertools
+import time
 
 import numpy as np
 
@@ -22,6 +24,10 @@ from convexrelu import univariate as uv
 # Largest n for the cone program of penalised biases.
 PENALIZED = 1000
 POWERS = (1.0, 1.5, 2.0, 3.0)
+# Noisy gradient descent: temperatures, one after the other, and the step at the first of them; it falls with their cube
+# root, as the kinks of the neurons cost accuracy of the size of the step. Steps between averages of the function.
+TEMPERATURES = (0.1, 0.01, 0.001, 1e-4, 1e-5)
+STEP, EVERY = 0.05, 20
 
 
 def risks(spline):
@@ -104,11 +110,67 @@ def knots_per_interval(problems):
     )
 
 
+def noisy_descent(x, y, lam, width, duration, t, seed=0):
+    """By temperature the function at t, averaged over the second half of the time, and half the mean square of theta.
+
+    The network is (1 / width) sum_j a_j relu(w_j x + b_j). Each neuron theta = (a, w, b) moves by
+
+        d theta = -(width * gradient of the loss + lam theta) dt + sqrt(2 temperature) dW,
+
+    whose stationary law, as the width grows, has the least sum of the loss, lam / 2 E|theta|^2 and -temperature times
+    entropy; without noise that is the problem of `fit` with penalised biases and no skip.
+    """
+    rng = np.random.default_rng(seed)
+    theta = rng.standard_normal((3, width))
+    a, w, b = theta
+    for temperature in TEMPERATURES:
+        values, count = np.zeros(len(t)), 0
+        eta = STEP * (temperature / TEMPERATURES[0]) ** (1 / 3)
+        steps = int(duration / eta)
+        for step in range(steps):
+            hidden = np.maximum(np.outer(x, w) + b, 0.0)
+            r, on = hidden @ a / width - y, (hidden > 0).astype(float)
+            gradient = np.stack([r @ hidden, a * ((r * x) @ on), a * (r @ on)])
+            theta *= 1 - eta * lam
+            theta += np.sqrt(2 * eta * temperature) * rng.standard_normal(theta.shape) - eta * gradient
+            if step >= steps // 2 and step % EVERY == 0:
+                values += np.maximum(np.outer(t, w) + b, 0.0) @ a / width
+                count += 1
+        yield temperature, values / count, float(np.sum(theta**2)) / (2 * width)
+
+
+def descent_to_the_limit(widths, duration, problems=3, n=6, lam=0.1):
+    print("\n  noisy gradient descent by temperature: root mean square distance to the noiseless limit on [-2, 2], the")
+    print("  largest distance, and half the mean square of the weights next to the norm of the limit")
+    heads = "".join(f"{temperature:<24g}" for temperature in TEMPERATURES)
+    print(f"  problem  knots  norm   width  {heads}seconds")
+    t = np.linspace(-2, 2, 401)
+    for seed, width in itertools.product(range(problems), widths):
+        rng = np.random.default_rng(seed)
+        x, y = np.sort(rng.uniform(-1.5, 1.5, n)), rng.standard_normal(n)
+        limit = uv.fit(x, y, lam, bias="penalized", skip="none")
+        assert limit.certificate.gap <= 1e-8
+        norm = (limit.objective - 0.5 * np.sum((limit.spline(x)[:, 0] - y) ** 2)) / lam
+        began, row = time.process_time(), ""
+        for _, values, size in noisy_descent(x, y, lam, width, duration, t):
+            error = values - limit.spline(t)[:, 0]
+            row += f"{np.sqrt(np.mean(error**2)):.5f} {np.abs(error).max():.4f} {size:<9.3f}"
+        knots = limit.spline.n_knots
+        print(f"  {seed:<8} {knots:<6} {norm:.3f}  {width:<6} {row}{time.process_time() - began:.0f}", flush=True)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--largest", type=int, default=10**6, help="largest n of (a)")
     parser.add_argument("--problems", type=int, default=2000, help="number of problems of (c)")
+    parser.add_argument("--widths", type=int, nargs="*", default=(100, 1000), help="of the networks of (c)")
+    parser.add_argument("--duration", type=float, default=300.0, help="time at each temperature, (c)")
+    parser.add_argument("--parts", default="abc", help="which of (a), (b), (c)")
     options = parser.parse_args()
-    noisy_interpolation(options.largest)
-    several_tasks()
-    knots_per_interval(options.problems)
+    if "a" in options.parts:
+        noisy_interpolation(options.largest)
+    if "b" in options.parts:
+        several_tasks()
+    if "c" in options.parts:
+        knots_per_interval(options.problems)
+        descent_to_the_limit(options.widths, options.duration)

@@ -1,0 +1,253 @@
+"""Minimise over the cells of given neurons by a primal-dual interior point method, which many kinks do not slow down.
+
+Letters as in `convexrelu.native.reduced`; `D` (m, n) the bits of the cells, `e = 2 D - 1` their sides, `r = e Z u >= 0`
+the distances of the neurons from the kinks with multipliers `rho >= 0`, `h >= |S u|` with multipliers (lam, g).
+The finite convex program of the cells is
+
+    minimise  L(f) + lam sum_b h_b + (lam/2) |beta_penalized|^2,     f = sum_b s_b D_b Z u_b + Q beta,
+    with  e_b Z u_b >= 0  and  h_b >= |S u_b|.
+
+A step follows S. Mehrotra (SIAM J. Optim. 1992), with the scaling of Yu. Nesterov and M. Todd (SIAM J. Optim. 1998) for
+the second-order cones (`convexrelu.cones`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from convexrelu.arrays import Array, BoolArray
+from convexrelu.cones import ConePair, is_inside, reach
+from convexrelu.native.newton import NewtonSystem
+from convexrelu.native.reduced import Iterate, ReducedProblem
+
+# A pre-activation this small, relative to the norms of neuron and row, is a tie: its slope tells the side.
+_TIE = 1e-9
+# Least curvature of the loss, relative to what is usual, that steps count on.
+_FLOOR = 1e-6
+# Share of the way to the boundary that a step goes at most.
+_SHORT_OF = 0.99
+# Neurons shorter than this, relative to the longest, are on their way to zero.
+_SHORT = 1e-5
+
+
+def minimise_in_cells(
+    problem: ReducedProblem,
+    iterate: Iterate,
+    *,
+    tol: float,
+    first_gap: float,
+    max_steps: int = 40,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterate:
+    """Minimise over the closed cells of some neurons.
+
+    Parameters
+    ----------
+    problem : ReducedProblem
+    iterate : Iterate
+        Neurons of non-zero cost; those of one cell and sign are added up.
+    tol : float
+        Stop when the gap between the program and its dual, relative to the objective, is at most this.
+    first_gap : float
+        The relative gap to start from: about that of the iterate.
+    max_steps : int
+    should_stop : callable
+        Asked before every step.
+
+    Returns
+    -------
+    Iterate
+        With the neurons that did not shrink to zero. Nothing is promised of its objective: evaluate it.
+
+    Notes
+    -----
+    A step costs O(n^2 m k) or, when m k <= n, O(n (m k)^2), like one of `convexrelu.native.minimise`.
+    """
+    cells = _Cells.of(problem, iterate)
+    point = cells.start(iterate, first_gap)
+    for _ in range(max_steps):
+        state = _State.of(cells, point)
+        if state.arrived(tol) or should_stop():
+            break
+        new = state.step()
+        if not all(map(is_inside, cells.pairs(new))):  # as near to the boundary as rounding allows
+            break
+        point = new
+    return cells.iterate_of(point)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The cells, each with the sign of its neuron."""
+
+    problem: ReducedProblem
+    signs: Array
+    D: Array
+    e: Array
+
+    @classmethod
+    def of(cls, problem: ReducedProblem, iterate: Iterate) -> _Cells:
+        D = _bits(problem, iterate)
+        live = problem.inverse_squares > 0
+        return cls(problem, iterate.signs, D.astype(float), np.where(D, 1.0, -1.0) * live)
+
+    def start(self, iterate: Iterate, first_gap: float) -> _Point:
+        """A point near the path of interior points, at which the gap is about `first_gap`."""
+        problem, lam = self.problem, self.problem.weight_decay
+        t, u = iterate.neurons @ problem.Z.T, iterate.neurons
+        costs = problem.costs(u)
+        fit = (self.signs[:, None] * self.D * t).sum(axis=0) + problem.linear @ iterate.beta
+        a = -self.signs[:, None] * problem.loss.gradient(fit)
+        rho = np.where(a < 0, np.abs(a) * np.where(self.e > 0, 1 - iterate.slopes, iterate.slopes), 0.0)
+        size = abs(problem.objective(fit, costs, iterate.beta))
+        mu = first_gap * size / (np.count_nonzero(self.e) + 2 * len(u))
+        # Of r and rho one is about zero. What they become has the product mu: in units in which both have size one.
+        unit = costs.mean() / (lam * np.where(self.e != 0, problem.inverse_squares, 1.0))
+        difference = self.e * t - unit * rho
+        r = 0.5 * (difference + np.sqrt(difference**2 + 4 * mu * unit))
+        h = 0.5 * (mu / lam + np.sqrt((mu / lam) ** 2 + 4 * costs**2))
+        g = -lam * u[:, : problem.n_penalized] / h[:, None]
+        return _Point(u, h, iterate.beta, r, np.where(self.e != 0, mu / np.maximum(r, 1e-300), 0.0), g)
+
+    def pairs(self, point: _Point) -> tuple[Array, Array]:
+        """The points x = (lam, g) and y = (h, S u) of second-order cones (m, p + 1)."""
+        y = np.column_stack([point.h, point.u[:, : self.problem.n_penalized]])
+        return np.column_stack([np.full(len(y), self.problem.weight_decay), point.g]), y
+
+    def iterate_of(self, point: _Point) -> Iterate:
+        """The network of a point, with the slopes that its multipliers say."""
+        problem = self.problem
+        f = (self.signs[:, None] * self.D * (point.u @ problem.Z.T)).sum(axis=0) + problem.linear @ point.beta
+        a = -self.signs[:, None] * problem.loss.gradient(f)
+        share = np.clip(point.rho / np.where(a < 0, -a, 1.0), 0.0, 1.0)
+        slopes = np.where(a < 0, np.where(self.D > 0, 1 - share, share), self.D)
+        costs = problem.costs(point.u)
+        return Iterate(point.u, self.signs, slopes, point.beta).take(costs > _SHORT * costs.max(initial=0.0))
+
+
+def in_cells(problem: ReducedProblem, iterate: Iterate) -> Iterate:
+    """Add up the neurons of one cell and sign."""
+    keys = np.column_stack([_bits(problem, iterate), iterate.signs > 0])
+    _, first, where = np.unique(np.packbits(keys, axis=1), axis=0, return_index=True, return_inverse=True)
+    neurons = np.zeros((len(first), iterate.neurons.shape[1]))
+    np.add.at(neurons, where.ravel(), iterate.neurons)
+    return replace(iterate, neurons=neurons, signs=iterate.signs[first], slopes=iterate.slopes[first])
+
+
+def _bits(problem: ReducedProblem, iterate: Iterate) -> BoolArray:
+    """The cells (m, n) of some neurons; on a kink the side that its slope is nearer to."""
+    t = iterate.neurons @ problem.Z.T
+    size = np.linalg.norm(iterate.neurons, axis=1)[:, None] * np.linalg.norm(problem.Z, axis=1)
+    return np.where(np.abs(t) > _TIE * size, t > 0, iterate.slopes > 0.5)
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Neurons u (m, k), their costs h (m,), beta (q,), distances r and multipliers rho (m, n), and g (m, p)."""
+
+    u: Array
+    h: Array
+    beta: Array
+    r: Array
+    rho: Array
+    g: Array
+
+    def moved(self, length: float, d: _Point) -> _Point:
+        """The point after a step."""
+        return _Point(
+            self.u + length * d.u,
+            self.h + length * d.h,
+            self.beta + length * d.beta,
+            self.r + length * d.r,
+            self.rho + length * d.rho,
+            self.g + length * d.g,
+        )
+
+
+@dataclass(frozen=True)
+class _State:
+    """A point, its residuals, and the factorised system for a step from it."""
+
+    cells: _Cells
+    point: _Point
+    objective: float
+    off_u: Array
+    off_beta: Array
+    off_r: Array
+    cones: ConePair
+    system: NewtonSystem
+
+    @classmethod
+    def of(cls, cells: _Cells, point: _Point) -> _State:
+        problem, p = cells.problem, cells.problem.n_penalized
+        t, weights = point.u @ problem.Z.T, cells.signs[:, None] * cells.D
+        f = (weights * t).sum(axis=0) + problem.linear @ point.beta
+        nu = -problem.loss.gradient(f)
+        off_u = -(weights * nu + cells.e * point.rho) @ problem.Z
+        off_u[:, :p] -= point.g
+        cones = ConePair(*cells.pairs(point))
+        root = np.sqrt(np.maximum(problem.loss.curvature(f), _FLOOR * problem.loss.stiffness))
+        k = problem.Z.shape[1]
+        blocks = (np.where(cells.e != 0, point.rho / point.r, 0.0) @ problem.outer).reshape(-1, k, k)
+        blocks[:, :p, :p] += cones.rest
+        system = NewtonSystem(blocks, root * weights, problem.Z, root[:, None] * problem.linear, problem.ridge)
+        return cls(
+            cells,
+            point,
+            problem.objective(f, point.h, point.beta),
+            off_u,
+            problem.ridge * point.beta - problem.linear.T @ nu,
+            cells.e * t - point.r,
+            cones,
+            system,
+        )
+
+    @property
+    def gap(self) -> float:
+        """Sum of the products of distances and multipliers."""
+        return float((self.point.r * self.point.rho).sum() + (self.cones.x * self.cones.y).sum())
+
+    def arrived(self, tol: float) -> bool:
+        """Whether gap and residuals are small."""
+        lam = self.cells.problem.weight_decay
+        return self.gap <= tol * abs(self.objective) and np.abs(self.off_u).max() <= np.sqrt(tol) * lam
+
+    def step(self) -> _Point:
+        """The next point: a step for the corrections that a first, uncentred one asks for."""
+        r, rho, cones = self.point.r, self.point.rho, self.cones
+        first, dx, dy = self._direction(-r * rho, -cones.x)
+        length = self._length(first, dx, dy)
+        gap = float(((r + length * first.r) * (rho + length * first.rho)).sum())
+        gap += float(((cones.x + length * dx) * (cones.y + length * dy)).sum())
+        centre = min(max(gap / self.gap, 1e-6), 1.0) ** 3
+        mu = centre * self.gap / (np.count_nonzero(self.cells.e) + 2 * len(r))
+        to_products = np.where(self.cells.e != 0, mu - r * rho - first.r * first.rho, 0.0)
+        second = self._direction(to_products, cones.towards(mu) - cones.x - cones.second_order(dx, dy))
+        return self.point.moved(self._length(*second), second[0])
+
+    def _direction(self, to_products: Array, wanted: Array) -> tuple[_Point, Array, Array]:
+        """The step that changes the products r rho as asked, has dx + W^2 dy as wanted, and removes the residuals."""
+        cells, point, p = self.cells, self.point, self.cells.problem.n_penalized
+        Z, live = cells.problem.Z, cells.e != 0
+        change = np.where(live, (to_products - point.rho * self.off_r) / point.r, 0.0)
+        gradient = self.off_u - (cells.e * change) @ Z
+        gradient[:, :p] -= wanted[:, 1:] - self.cones.tilt * wanted[:, :1]
+        du, d_beta = self.system.solve(gradient, self.off_beta)
+        dt = cells.e * (du @ Z.T)
+        dh = wanted[:, 0] / self.cones.first - np.einsum("bj,bj->b", self.cones.tilt, du[:, :p])
+        dy = np.column_stack([dh, du[:, :p]])
+        dx = wanted - self.cones.squared(dy)
+        dx[:, 0] = 0.0
+        d_rho = np.where(live, change - point.rho * dt / point.r, 0.0)
+        return _Point(du, dh, d_beta, dt + self.off_r, d_rho, dx[:, 1:]), dx, dy
+
+    def _length(self, d: _Point, dx: Array, dy: Array) -> float:
+        """The longest step that stays inside."""
+        limit = 1 / _SHORT_OF
+        for value, change in ((self.point.r, d.r), (self.point.rho, d.rho)):
+            shrinks = change < 0
+            limit = min(limit, float((value[shrinks] / -change[shrinks]).min(initial=np.inf)))
+        return _SHORT_OF * min(limit, reach(self.cones.x, dx), reach(self.cones.y, dy))

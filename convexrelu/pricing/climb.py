@@ -1,0 +1,182 @@
+"""Climb from many starts at once to exact local maxima, kinks included, by an active set of tight samples.
+
+Letters as in `convexrelu.pricing.search`: each row climbs `a . relu(Z u) - 1/2 |w|^2`, `w` the penalised part of `u`.
+Along a line this is quadratic between the kinks of the samples; a kink with `a_i > 0` raises the slope, one with
+`a_i < 0` lowers it and may end the climb: the sample becomes tight, and the climb goes on in the face `z_i . u = 0`.
+At the maximum of a face the slopes `c` of its tight samples are known; the one furthest outside [0, 1] is released.
+No step lowers the value, and every row ends at a point that no tight sample can leave to gain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from convexrelu.arrays import Array, BoolArray, IntArray
+
+# Curvature across a tight sample, relative to that of 1/2 |w|^2: what it lets through is 1e-9 of a step.
+_STIFF = 1e9
+# Curvature along a free bias, which has none of its own: it moves first, to the next kink.
+_FLAT = 1e-6
+# A step this short, relative to the neuron at its longest, is rounding; a slope this far outside [0, 1] is.
+_STILL, _OUTSIDE = 1e-6, 1e-7
+# A pre-activation this small, relative to the norms of neuron and row, starts as a tight one.
+_TIE = 1e-9
+# Newton steps of a start that has arrived: each divides what is left by about 1e9.
+_SETTLING = 2
+# Kinks looked at in one step; a step ends at the last of them at the latest.
+_KINKS = 24
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """Where the starts ended: neurons `u` (B, k), pre-activations `t` (B, n) and slopes of relu `c` (B, n)."""
+
+    u: Array
+    t: Array
+    c: Array
+
+
+def climb(Z: Array, n_penalized: int, a: Array, u: Array, max_steps: int) -> Climbed:
+    """Climb from each start to a local maximum.
+
+    Parameters
+    ----------
+    Z : (n, k) float64
+        Reduced hidden data.
+    n_penalized : int
+        `k`, or `k - 1` when the last coordinate is a free bias, and the last column of `Z` ones.
+    a : (B, n) float64
+        Weights of the samples; with a free bias their sums must vanish up to rounding.
+    u : (B, k) float64
+        Starts. Those of positive correlation are first given their best lengths: so it does not fall in a climb.
+    max_steps : int
+        A step costs two products of (B x n) with (n x k) and one k x k solve per start.
+
+    Returns
+    -------
+    Climbed
+    """
+    # A free bias is measured in units of the largest row, so that rows are about as long in it as in the others.
+    unit = np.ones(Z.shape[1])
+    unit[n_penalized:] = max(float(np.linalg.norm(Z[:, :n_penalized], axis=1).max(initial=0.0)), 1e-300)
+    climbing = _Climb(Z * unit, n_penalized, a, _best_lengths(Z, n_penalized, a, u) / unit)
+    climbing.run(max_steps)
+    return Climbed(climbing.u * unit, climbing.t, climbing.c)
+
+
+def _best_lengths(Z: Array, p: int, a: Array, u: Array) -> Array:
+    """The starts with |w| equal to their correlation at |w| = 1, where that is positive."""
+    values = np.einsum("bi,bi->b", np.maximum(u @ Z.T, 0.0), a)
+    squares = np.einsum("bj,bj->b", u[:, :p], u[:, :p])
+    good = (values > 0) & (squares > 0)
+    return np.asarray(u * np.where(good, values / np.where(good, squares, 1.0), 1.0)[:, None])
+
+
+class _Climb:
+    """All starts; `on` (B, n) are the sides of the samples, `tight` (B, n) those that stay on their kinks."""
+
+    def __init__(self, Z: Array, n_penalized: int, a: Array, u: Array) -> None:
+        self.Z, self.p, self.a, self.u = Z, n_penalized, a, u.copy()
+        self.rows, self.sizes = np.ascontiguousarray(Z.T), np.linalg.norm(Z, axis=1)
+        # A zero row is never tight: it has no kink.
+        self.stiff = np.where(self.sizes > 0, _STIFF / np.where(self.sizes > 0, self.sizes, 1.0) ** 2, 0.0)
+        self.t = u @ self.rows
+        self.lengths = np.linalg.norm(u, axis=1)
+        ties = np.abs(self.t) <= _TIE * self.lengths[:, None] * self.sizes
+        self.on, self.tight = self.t > 0, ties & (a < 0) & (self.stiff > 0)
+        self.c = self.on.astype(float)
+        # Curvature (B, k, k) of each start in the face of its tight samples, kept up to date.
+        metric = np.diag(np.where(np.arange(Z.shape[1]) < n_penalized, 1.0, _FLAT))
+        outer = (Z[:, :, None] * Z[:, None, :]).reshape(len(Z), -1)
+        self.system = metric + ((self.tight * self.stiff) @ outer).reshape(len(u), *metric.shape)
+
+    def run(self, max_steps: int) -> None:
+        """Step all starts until each has arrived."""
+        going = np.arange(len(self.u))
+        for _ in range(max_steps):
+            if not len(going):
+                break
+            going = self._step(going)
+
+    def _step(self, rows: IntArray) -> IntArray:
+        """Move, or release a tight sample of, each of some starts; returns those that have not arrived."""
+        tight = self.tight[rows]
+        gradient, step, dt = self._newton(rows, np.zeros(tight.shape))
+        still = np.linalg.norm(step, axis=1) <= _STILL * self.lengths[rows]
+        moving = ~still
+        slope = np.einsum("bj,bj->b", gradient[moving], step[moving])
+        self._move(rows[moving], step[moving], np.where(tight, 0.0, dt)[moving], slope)
+        released = self._release(rows[still], np.where(tight, -self.stiff * dt, 0.0)[still])
+        return np.concatenate([rows[moving], released])
+
+    def _newton(self, rows: IntArray, taken: Array) -> tuple[Array, Array, Array]:
+        """Gradients less what the tight samples take, steps to the maxima of the faces, changes of pre-activations."""
+        gradient = (self.a[rows] * (self.on[rows] & ~self.tight[rows]) + taken) @ self.Z
+        gradient[:, : self.p] -= self.u[rows, : self.p]
+        step = np.linalg.solve(self.system[rows], gradient[:, :, None])[:, :, 0]
+        return gradient, step, step @ self.rows
+
+    def _release(self, rows: IntArray, taken: Array) -> IntArray:
+        """Release the tight sample with the most to gain, on the side that gains; returns the starts that have one.
+
+        What tight samples take of the gradient, (B, n), are their weights times their slopes.
+        """
+        a, at = self.a[rows], np.arange(len(rows))
+        excess = np.where(self.tight[rows], np.maximum(taken, a - taken), 0.0) * self.sizes
+        worst = np.argmax(excess, axis=1)
+        some = excess[at, worst] > _OUTSIDE * self.lengths[rows]
+        self._settle(rows[~some], taken[~some])
+        rows, worst, at = rows[some], worst[some], at[some]
+        self._set_tight(rows, worst, False)
+        self.on[rows, worst] = taken[at, worst] < a[at, worst]
+        return rows
+
+    def _settle(self, rows: IntArray, taken: Array) -> None:
+        """Remove what is left of the gradient of starts that have arrived, and note their slopes."""
+        tight = self.tight[rows]
+        for _ in range(_SETTLING):
+            _, step, dt = self._newton(rows, taken)
+            self.u[rows] += step
+            taken = np.where(tight, taken - self.stiff * dt, 0.0)
+        self.t[rows] = np.where(tight, 0.0, self.u[rows] @ self.rows)
+        self.c[rows] = np.where(tight, np.clip(taken / np.where(tight, self.a[rows], 1.0), 0.0, 1.0), self.on[rows])
+
+    def _move(self, rows: IntArray, step: Array, dt: Array, slope: Array) -> None:
+        """Go along each direction to the first point where the value stops rising."""
+        t, on = self.t[rows], self.on[rows]
+        kinks, at, gains = _next_kinks(t, dt, on, self.a[rows])
+        # Slope of the value along the line before each kink, and the length at which it would vanish there.
+        before = slope[:, None] + np.cumsum(gains, axis=1) - gains
+        top = before / slope[:, None]
+        smooth, kinked = top <= at, before + gains <= slope[:, None] * at
+        ends = smooth | kinked
+        last, b = np.where(ends.any(axis=1), np.argmax(ends, axis=1), at.shape[1] - 1), np.arange(len(rows))
+        smooth, kinked = smooth[b, last], kinked[b, last] & ~smooth[b, last]
+        length = np.where(smooth, top[b, last], at[b, last])
+        passed, which = np.nonzero(np.arange(at.shape[1]) < (last + ~(smooth | kinked))[:, None])
+        on[passed, kinks[passed, which]] ^= True
+        self.u[rows] += length[:, None] * step
+        self.lengths[rows] = np.maximum(self.lengths[rows], np.linalg.norm(self.u[rows], axis=1))
+        self.t[rows], self.on[rows] = t + length[:, None] * dt, on
+        stopped = kinks[b, last]
+        self.t[rows[kinked], stopped[kinked]] = 0.0
+        self._set_tight(rows[kinked], stopped[kinked], True)
+
+    def _set_tight(self, rows: IntArray, samples: IntArray, tight: bool) -> None:
+        self.tight[rows, samples] = tight
+        Z, stiff = self.Z[samples], self.stiff[samples] * (1 if tight else -1)
+        self.system[rows] += stiff[:, None, None] * Z[:, :, None] * Z[:, None, :]
+
+
+def _next_kinks(t: Array, dt: Array, on: BoolArray, a: Array) -> tuple[IntArray, Array, Array]:
+    """The first kinks along each line: samples, lengths at which they are met (maybe infinite), changes of slope."""
+    toward = np.where(on, dt < 0, dt > 0)
+    at = np.maximum(np.divide(-t, dt, out=np.full(t.shape, np.inf), where=toward), 0.0)
+    count = min(_KINKS, t.shape[1])
+    kinks = np.argpartition(at, count - 1, axis=1)[:, :count]
+    kinks = np.take_along_axis(kinks, np.argsort(np.take_along_axis(at, kinks, axis=1), axis=1), axis=1)
+    at = np.take_along_axis(at, kinks, axis=1)
+    gains = np.take_along_axis(a * np.abs(dt), kinks, axis=1)
+    return kinks, at, np.where(np.isfinite(at), gains, 0.0)
