@@ -375,5 +375,6 @@ def test_ctrl_c_leaves_no_traceback():
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    # Python itself ends by the signal, which shells call 130 too, if an import was defining a dataclass at that moment.
+    assert process.returncode in (130, -signal.SIGINT)
     assert err in ("", "convexrelu: error: interrupted\n")  # empty if the solver returned what it had

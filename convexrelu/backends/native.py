@@ -25,7 +25,7 @@ from convexrelu.native.cells import in_cells, minimise_in_cells
 from convexrelu.native.lengths import with_best_lengths
 from convexrelu.native.merge import merge_neurons
 from convexrelu.native.minimise import minimise
-from convexrelu.native.reduced import Evaluation, Iterate, ReducedProblem, evaluate
+from convexrelu.native.reduced import Evaluation, Iterate, ReducedProblem, evaluate, gap_beyond
 from convexrelu.native.slide import slide
 from convexrelu.pricing.search import SearchResult, find_neurons
 
@@ -34,8 +34,11 @@ from convexrelu.pricing.search import SearchResult, find_neurons
 _FAR, _REST = 0.5, 4
 # Cheap steps far from the optimum, and before the interior point method, which leaves neurons in their cells.
 _SLIDE_STEPS, _SHORT_SLIDE = 200, 100
-# The interior point method starts from this gap and stops at a share of the violation.
-_CELLS_GAP, _CELLS_SHARE, _CELLS_TOL = 0.01, 0.02, 1e-3
+# The interior point method starts from this gap and stops at a share of the violation, or at its square, which is how
+# the gap falls with the accuracy of the dual variable.
+_CELLS_GAP, _CELLS_SHARE, _CELLS_TOL, _CELLS_FINEST = 0.01, 0.02, 1e-3, 1e-10
+# Rounds without progress after which a small gap is enough.
+_SETTLED = 2
 # Starts of a search: random ones and, up to a rank, those near each neuron. Beyond it there are fewer near ones, which
 # cost more, and more random ones for every dimension, up to a number. Measured on diabetes (rank 11), near its optimum:
 # 1,000 random starts found 1 missing neuron, as many near the neurons 44; on Gaussian data of rank 20 with 450 random
@@ -92,7 +95,7 @@ class Generated:
     objective : float
         Non-convex objective of the network.
     gap : float
-        Relative gap proven over the patterns of the network only.
+        Relative gap if the last search has missed nothing: nothing is proven by it.
     correlation : float
         Largest |nu . relu(Z u)| over unit neurons that the last search met: a lower bound on the dual norm.
     converged : bool
@@ -203,7 +206,7 @@ class _Loop:
         self.problem, self.rng, self.tol, self.max_steps = problem, rng, tol, max_steps
         self.n_starts, self.n_thorough, self.should_stop = n_starts, n_thorough, should_stop
         self.state = self.best = evaluate(problem, Iterate.empty(problem))
-        self.kappa, self.violation, self.correlation = 1.0, np.inf, 0.0
+        self.kappa, self.violation, self.correlation, self.gap = 1.0, np.inf, 0.0, np.inf
         self.rounds = self.steps = self.stale = self.rest = 0
         self.n_near = min(_NEAR, _NEAR * _NEAR_RANK // problem.Z.shape[1])
         self.patience, self.share = _REST, 1.0
@@ -223,17 +226,21 @@ class _Loop:
     def round(self) -> None:
         """Search, add and minimise; a round that finds nothing repeats the search from many more starts."""
         found = self._search(max(int(self.share * self.n_starts), 1))
-        if self.violation <= self.tol and self.state.residual <= self.tol:
+        # Neurons that are nearly stationary are better than a small gap says, but may be out of reach.
+        if self._is_closed() and (self.state.residual <= self.tol or self.stale >= _SETTLED):
             self.share = 1.0
             found = self._search(self.n_thorough)
-            self.finished = self.violation <= self.tol and self.state.gap <= self.tol
+            self.finished = self._is_closed()
         if not self.finished:
             # The gap can be larger than the residual: where it is what is left to lower, the residual must be smaller.
-            finest = min(0.3 * self.tol, self.state.residual * (0.1 if self.state.gap > self.tol else 1.0))
+            finest = min(0.3 * self.tol, self.state.residual * (0.1 if self.gap > self.tol else 1.0))
             self._improve(self._with(found), min(max(0.1 * self.violation, finest), 0.1))
         self.rounds += 1
         self._adjust_share(len(found.values))
         self._count_stale()
+
+    def _is_closed(self) -> bool:
+        return self.violation <= self.tol and self.gap <= self.tol
 
     def _improve(self, joined: Iterate, tol: float) -> None:
         """Slide, minimise, or minimise in cells; what did not converge is not tried again for some rounds."""
@@ -278,6 +285,7 @@ class _Loop:
         )
         self.starts += n_random + n_near + m
         self.correlation, self.violation = found.best, found.best / lam - 1
+        self.gap = gap_beyond(problem, self.state, max(found.best, lam))
         self.search_seconds += time.perf_counter() - began
         return found
 
@@ -299,7 +307,7 @@ class _Loop:
     def _minimise_in_cells(self, iterate: Iterate) -> None:
         began = time.perf_counter()
         slid = in_cells(self.problem, slide(self.problem, iterate, _SHORT_SLIDE))
-        tol = min(max(_CELLS_SHARE * self.violation, self.tol), _CELLS_TOL)
+        tol = min(max(min(_CELLS_SHARE, self.violation) * self.violation, _CELLS_FINEST), _CELLS_TOL)
         cells = minimise_in_cells(
             self.problem, slid, tol=tol, first_gap=max(_CELLS_GAP, 10 * tol), should_stop=self.should_stop
         )
@@ -329,7 +337,7 @@ class _Loop:
         """The state for the callback."""
         seconds = time.perf_counter() - self.began
         state = self.state
-        return Progress(self.rounds, state.objective, self.violation, state.gap, len(state.iterate.neurons), seconds)
+        return Progress(self.rounds, state.objective, self.violation, self.gap, len(state.iterate.neurons), seconds)
 
     def result(self) -> Generated:
         """The converged state, or the best one met."""
@@ -343,7 +351,7 @@ class _Loop:
             state.nu,
             state.fit,
             state.objective,
-            state.gap,
+            self.gap,
             self.correlation,
             self.finished,
             self.interrupted,

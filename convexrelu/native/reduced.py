@@ -190,6 +190,12 @@ def evaluate(problem: ReducedProblem, iterate: Iterate) -> Evaluation:
     return Evaluation(replace(iterate, beta=beta), objective, bound, violation, residual, nu, fit)
 
 
+def gap_beyond(problem: ReducedProblem, state: Evaluation, correlation: float) -> float:
+    """Relative gap of a state's dual variable if no neuron at all has a larger correlation with it than this one."""
+    bound = _lower_bound(problem, state.nu, correlation / problem.weight_decay - 1)
+    return (state.objective - bound) / max(abs(state.objective), 1e-300)
+
+
 def _refit(problem: ReducedProblem, hidden: Array, beta: Array) -> tuple[Array, Array]:
     """Minimise over the linear coefficients, until nu is orthogonal to the free columns up to rounding."""
     if problem.linear.shape[1]:

@@ -16,7 +16,7 @@ rho_j and
     s_j rho_j = c_j . g_j    for s_j >= |c_j|
 
 with the slopes nu of the loss (`convexrelu.univariate.slopes`); the method follows the points where the products of the
-cones (`convexrelu.univariate.cones`) are a falling constant instead (Mehrotra 1992, as in `interior_point`).
+cones (`convexrelu.cones`) are a falling constant instead (Mehrotra 1992, as in `interior_point`).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from convexrelu.arrays import Array, BoolArray, row_norms
+from convexrelu.cones import ConePair, reach
 from convexrelu.univariate.banded import Bands
 from convexrelu.univariate.candidates import Effects
-from convexrelu.univariate.cones import ConePair, reach
 from convexrelu.univariate.hats import bends, bends_transposed, scaled_bends
 from convexrelu.univariate.slopes import LossSlopes, Slopes
 
