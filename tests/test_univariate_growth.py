@@ -15,6 +15,7 @@ from convexrelu import univariate as uv
 from convexrelu.errors import ConvexReLUError, InvalidInputError, UnsupportedError
 from convexrelu.losses import HuberLoss, QuantileLoss
 from convexrelu.univariate.growth import Task, grown
+from convexrelu.univariate.interpolant import cost_of_rest
 from convexrelu.univariate.line_certificate import certified_on_line, dual_norm_on_line, objective_on_line
 
 LABELS = ("logistic", "hinge", "squared_hinge")
@@ -171,7 +172,7 @@ def test_a_thousand_points(T, loss, modes):
 
 def test_bounds_on_the_dual_norm_hold_in_exact_arithmetic():
     rng = np.random.default_rng(0)
-    for bias in cr.problem.MODES:
+    for bias in cr.problem.MODES * 10:  # the largest faces either way
         x, nu = np.sort(rng.standard_normal(6)) * np.pi, rng.standard_normal((6, 1)) * np.e
         nu = nu - nu.mean() if bias == "free" else nu
         upper = Fraction(dual_norm_on_line(x, nu, bias))
@@ -180,6 +181,14 @@ def test_bounds_on_the_dual_norm_hold_in_exact_arithmetic():
         seen = [abs(sum(v * max(w * t + b, 0) for v, t in zip(exact_nu, exact_x, strict=True))) for w, b in sides]
         assert upper >= max(seen)
         assert bias == "penalized" or float(upper) <= float(max(seen)) * (1 + 1e-9)
+
+
+def test_what_the_neurons_leave_is_added_to_the_cost():
+    problem = cr.TrainingProblem.interpolation([[0.0], [3.0], [4.0]], [0.0, 0.0, 0.0])
+    x, none = np.array([0.0, 3.0, 4.0]), np.zeros(1)
+    assert cost_of_rest(problem, x, np.array([[-2.0]]), none, none) == pytest.approx(2 * np.hypot(1, 3))
+    # The constant one: relu(x) / 4 and relu(4 - x) / 4.
+    assert cost_of_rest(problem, x, np.zeros((1, 1)), none + 1, none) == pytest.approx((1 + np.hypot(1, 4)) / 4)
 
 
 def test_a_bad_dual_variable_gives_a_low_bound_not_a_wrong_one():
@@ -234,7 +243,7 @@ def test_agrees_with_the_general_solver(T, modes):
         lam = 10 ** rng.uniform(-2, 0)
         problem = cr.TrainingProblem(x[:, None], Y, lam, **modes)
         result = uv.fit(x, Y, lam, **modes)
-        general = cr.solve(problem, patterns="enumerate", tol=1e-8, time_limit=10)
+        general = cr.solve(problem, patterns="enumerate" if T == 1 else "generate", tol=1e-8, time_limit=10)
         assert result.status is cr.Status.OPTIMAL
         # Each bound holds for the other's network, however far the general solver came.
         assert general.certificate.lower_bound <= result.objective * (1 + 1e-12) + 1e-12
