@@ -20,6 +20,8 @@ from convexrelu.losses import DataLoss, LossCone, SquaredLoss
 # Of the conic solver.
 TOLERANCE = 1e-11
 NEWTON_STEPS = 30
+# Relative error of values that are compared.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,13 +107,14 @@ class SmoothFit:
         return x.reshape(beta.shape)
 
     def _polish(self, x: Array) -> Array:
-        slope = self.gradient(x)
+        """Newton steps while they lower the gradient and not raise the value: they run away where losses saturate."""
+        slope, value = self.gradient(x), self.value(x)
         for _ in range(NEWTON_STEPS):
             following = x - np.linalg.lstsq(self.hessian(x), slope, rcond=None)[0]
-            new = self.gradient(following)
-            if not np.linalg.norm(new) < 0.9 * np.linalg.norm(slope):
+            new, after = self.gradient(following), self.value(following)
+            if not (np.linalg.norm(new) < 0.9 * np.linalg.norm(slope) and after <= value + ROUNDING * abs(value)):
                 break
-            x, slope = following, new
+            x, slope, value = following, new, after
         return x
 
     def _rounding(self, x: Array) -> float:

@@ -1,4 +1,4 @@
-"""The interior point method over given cells against a conic solver on the same program, and its cones."""
+"""The interior point method over given cells against a conic solver on the same program."""
 
 import cvxpy as cp
 import numpy as np
@@ -11,7 +11,6 @@ import convexrelu as cr
 from convexrelu.native.bridge import reduced_problem
 from convexrelu.native.cells import in_cells, minimise_in_cells
 from convexrelu.native.reduced import Iterate, evaluate
-from convexrelu.native.second_order import Scaling, longest_step, product, quotient
 
 BIASES = ["none", "penalized", "free"]
 
@@ -67,44 +66,3 @@ def test_neurons_of_one_cell_are_added_up():
     neurons = np.linalg.solve(problem.Z, pre.T).T
     joined = in_cells(problem, Iterate.of(problem, neurons, np.array([1.0, 1.0, 1.0, -1.0])))
     assert sorted(map(tuple, np.round(joined.neurons @ problem.Z.T, 9))) == [(1.0, -1.0), (1.0, 1.0), (4.0, 3.0)]
-
-
-def interior_points(seed, m=7, p=3):
-    """Points of second-order cones, some of them near the boundary."""
-    rng = np.random.default_rng(seed)
-    tail = rng.standard_normal((m, p))
-    return np.column_stack([np.linalg.norm(tail, axis=1) + 10.0 ** rng.uniform(-6, 1, m), tail])
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_scalings(seed):
-    x, y = interior_points(seed), interior_points(seed + 100)
-    scaling = Scaling.of(x, y)
-    np.testing.assert_allclose(scaling.stretched(y), scaling.shrunk(x), rtol=1e-6)
-    np.testing.assert_allclose(scaling.shrunk(scaling.stretched(x)), x, rtol=1e-6)
-    a, b = interior_points(seed + 1), interior_points(seed + 2)
-    np.testing.assert_allclose(product(a, quotient(a, b)), b, rtol=1e-6, atol=1e-6)
-    # Eliminating the first coordinate of W^-2 v = (c, g) leaves curvature v_1 = g - tilt c.
-    v = np.random.default_rng(seed).standard_normal(x.shape)
-    w = scaling.shrunk(scaling.shrunk(v))
-    left = np.einsum("bij,bj->bi", scaling.curvature(), v[:, 1:])
-    np.testing.assert_allclose(left, w[:, 1:] - scaling.tilt() * w[:, :1], rtol=1e-5, atol=1e-5 * np.abs(w).max())
-    head = scaling.first_step(w[:, 0]) - np.einsum("bj,bj->b", scaling.tilt(), v[:, 1:])
-    np.testing.assert_allclose(head, v[:, 0], rtol=1e-5, atol=1e-6 * np.abs(v).max())
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_longest_step_ends_on_the_boundary(seed):
-    x = interior_points(seed, m=1)
-    dx = np.random.default_rng(seed).standard_normal(x.shape)
-
-    def inside(length):
-        end = x + length * dx
-        return end[0, 0] >= np.linalg.norm(end[0, 1:])
-
-    length = longest_step(x, dx)
-    if np.isfinite(length):
-        assert inside(length * (1 - 1e-6))
-        assert not inside(length * (1 + 1e-6) + 1e-12)
-    else:
-        assert inside(1e6)

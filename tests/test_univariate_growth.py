@@ -122,6 +122,22 @@ def test_interpolation_in_every_mode(T, data, modes):
     assert problem.dual_value(result.certificate.dual) == pytest.approx(result.objective, rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.parametrize("modes", [MODES[0], MODES[-1], *SPECIAL[:1], {"bias": "penalized", "skip": "free"}], ids=str)
+@pytest.mark.parametrize("T", [1, 2])
+def test_interpolants_of_many_points_meet_them(T, modes):
+    rng = np.random.default_rng(0)
+    x = np.sort(rng.random(300))
+    Y = np.sin(8 * x[:, None] + np.arange(T)) + 0.3 * rng.standard_normal((300, T))
+    if modes.get("bias") == "none":
+        x, Y = x[:1], Y[:1]
+    result = uv.interpolate(x, Y, **modes)
+    assert result.status is cr.Status.OPTIMAL
+    assert result.spline(x) == pytest.approx(Y, rel=1e-13, abs=1e-13)
+    # The spline is the network's, which holds fewer digits of such curvature.
+    t = np.linspace(-1, 2, 61)
+    assert result.spline(t) == pytest.approx(result.network(t[:, None]), rel=1e-7, abs=1e-5)
+
+
 def test_zonotope_not_the_largest_of_norms():
     # theory D.2: |S| < TV, but S is no sum of multiples of the curvatures by numbers between -1 and 1.
     x, Y = np.arange(4.0), np.array([[0.0, 0.0], [7.0, 3.0], [10.0, 10.0], [9.0, 13.0]])
@@ -218,3 +234,23 @@ def test_tasks_of_softmax_are_centred():
     assert Task.of(problem).slopes.basis.shape == (3, 2)
     network = grown(problem, 1e-8)[0]
     assert network.output.sum(axis=1) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("modes", MODES, ids=lambda modes: "-".join(modes.values()))
+@pytest.mark.parametrize("T", [1, 3])
+def test_agrees_with_the_general_solver(T, modes):
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(2, 8))
+        x, Y = rng.integers(-4, 5, n) + 0.0, rng.integers(-3, 4, (n, T)) + 0.0
+        lam = 10 ** rng.uniform(-2, 0)
+        problem = cr.TrainingProblem(x[:, None], Y, lam, **modes)
+        result = uv.fit(x, Y, lam, **modes)
+        general = cr.solve(problem, patterns="enumerate", tol=1e-8, time_limit=10)
+        assert result.status is cr.Status.OPTIMAL
+        # Each bound holds for the other's network, however far the general solver came.
+        assert general.certificate.lower_bound <= result.objective * (1 + 1e-12) + 1e-12
+        assert result.certificate.lower_bound <= general.objective * (1 + 1e-12) + 1e-12
+        if general.status is cr.Status.OPTIMAL:
+            assert result.objective == pytest.approx(general.objective, rel=1e-7, abs=1e-9)

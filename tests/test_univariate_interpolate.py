@@ -9,7 +9,7 @@ from strategies import examples, vectors
 
 import convexrelu as cr
 from convexrelu import univariate as uv
-from convexrelu.errors import InvalidInputError
+from convexrelu.errors import InvalidInputError, UnsupportedError
 
 SKIPS = st.sampled_from(["free", "none"])
 
@@ -154,7 +154,6 @@ def test_single_point_and_straight_line():
         (lambda: uv.interpolate([[0, 1]], [0]), InvalidInputError, "points on a line"),
         (lambda: uv.interpolate([0, 1], [0, 1], skip="maybe"), InvalidInputError, "skip"),
         (lambda: uv.interpolate([0, 1], [0, 1], output_bias="none"), InvalidInputError, "output_bias"),
-        (lambda: uv.solution_set([0, 1], np.eye(2)), InvalidInputError, "one task"),
         (lambda: uv.solution_set([0, 1], [0, 1]).spiked([0]), InvalidInputError, "not free"),
         (lambda: uv.solution_set([0, 1], [0, 1]).spiked([7]), InvalidInputError, "mask"),
     ],
@@ -162,3 +161,48 @@ def test_single_point_and_straight_line():
 def test_bad_input_is_named(call, error, match):
     with pytest.raises(error, match=match):
         call()
+
+
+def test_aligned_curvature_frees_an_interval_of_several_tasks():
+    # theory D.4: a spike of the depth h a b / (a + b) along the direction that neighbours share.
+    x, y = np.arange(4.0), np.array([0.0, 0.0, 1.0, 4.0])
+    direction = np.array([0.6, 0.8])
+    line = np.outer(x, [1.0, -2.0])
+    solutions = uv.solution_set(x, np.outer(y, direction) + line)
+    assert solutions.free.tolist() == [False, True, False]
+    assert "direction" in solutions.reason
+    lower, upper = solutions.prediction_range([1.0 + 2 / 3])
+    assert upper - lower == pytest.approx(2 / 3 * direction[None])  # a = 1, b = 2
+    single = uv.solution_set(x, y).prediction_range([0.5, 1.2, 1.9, 5.0])
+    several = uv.solution_set(x, np.outer(y, direction)).prediction_range([0.5, 1.2, 1.9, 5.0])
+    assert several[0] == pytest.approx(np.outer(single[0], direction))
+    assert several[1] == pytest.approx(np.outer(single[1], direction))
+    spike = solutions.spiked([1])
+    assert spike(x) == pytest.approx(np.outer(y, direction) + line)
+    assert spike.total_variation == pytest.approx(uv.interpolate(x, np.outer(y, direction) + line).objective)
+
+
+@examples(60)
+@given(points(3, 6), st.integers(2, 3))
+def test_several_tasks_are_unique_unless_neighbours_are_aligned(data, T):
+    x, y = data
+    Y = np.column_stack([y, *(np.roll(y, k) for k in range(1, T))])
+    order = np.argsort(x)
+    delta = np.diff(np.diff(Y[order], axis=0) / np.diff(x[order])[:, None], axis=0)
+    size = np.linalg.norm(delta, axis=1)
+    aligned = [
+        size[k] * size[k + 1] > 1e-9 and delta[k] @ delta[k + 1] > (1 - 1e-12) * size[k] * size[k + 1]
+        for k in range(len(delta) - 1)
+    ]
+    solutions = uv.solution_set(x, Y)
+    assert solutions.free.tolist() == [False, *aligned, False]
+    assert solutions.is_unique == (not any(aligned))
+    for k in np.flatnonzero(solutions.free):
+        spline = solutions.spiked([k])
+        assert spline(x) == pytest.approx(Y, abs=1e-12)
+        assert spline.total_variation == pytest.approx(uv.interpolate(x, Y).objective, rel=1e-12)
+
+
+def test_several_tasks_without_skip_are_refused():
+    with pytest.raises(UnsupportedError, match="one task"):
+        uv.solution_set([0, 1], np.eye(2), skip="none")

@@ -146,29 +146,6 @@ def test_small_weight_decay():
     assert result.network.n_neurons > 80
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("skip", ["free", "none"])
-@pytest.mark.parametrize("bias", ["free", "penalized"])
-@pytest.mark.parametrize("T", [1, 3])
-def test_agrees_with_the_general_solver(T, bias, skip):
-    for seed in range(38):
-        rng = np.random.default_rng(seed)
-        n = int(rng.integers(2, 8))
-        x, Y = rng.integers(-4, 5, n) + 0.0, rng.integers(-3, 4, (n, T)) + 0.0
-        lam = 10 ** rng.uniform(-2, 0)
-        problem = cr.TrainingProblem(
-            x[:, None], Y, lam, bias=bias, output_bias=result_output_bias(bias, skip), skip=skip
-        )
-        result = uv.fit(x, Y, lam, bias=bias, skip=skip)
-        general = cr.solve(problem, patterns="enumerate" if T == 1 else "generate", tol=1e-8, time_limit=10)
-        assert result.status is cr.Status.OPTIMAL
-        # Each bound holds for the other's network, however far the general solver came.
-        assert general.certificate.lower_bound <= result.objective * (1 + 1e-12) + 1e-12
-        assert result.certificate.lower_bound <= general.objective * (1 + 1e-12) + 1e-12
-        if general.status is cr.Status.OPTIMAL:
-            assert result.objective == pytest.approx(general.objective, rel=1e-7, abs=1e-9)
-
-
 @pytest.mark.parametrize(("T", "seed"), [(1, 2), (3, 1)])
 def test_spacings_from_1e_12_to_1(T, seed):
     # Neurons trained one by one end at gaps of 4e-4 and 5e-3 here.

@@ -1,14 +1,14 @@
 """Minimise over the cells of given neurons by a primal-dual interior point method, which many kinks do not slow down.
 
 Letters as in `convexrelu.native.reduced`; `D` (m, n) the bits of the cells, `e = 2 D - 1` their sides, `r = e Z u >= 0`
-the distances of the neurons from the kinks with multipliers `rho >= 0`, `h >= |S u|` with multipliers `lam` and `y`.
+the distances of the neurons from the kinks with multipliers `rho >= 0`, `h >= |S u|` with multipliers (lam, g).
 The finite convex program of the cells is
 
     minimise  L(f) + lam sum_b h_b + (lam/2) |beta_penalized|^2,     f = sum_b s_b D_b Z u_b + Q beta,
     with  e_b Z u_b >= 0  and  h_b >= |S u_b|.
 
 A step follows S. Mehrotra (SIAM J. Optim. 1992), with the scaling of Yu. Nesterov and M. Todd (SIAM J. Optim. 1998) for
-the second-order cones as L. Vandenberghe describes it (The CVXOPT linear and quadratic cone program solvers, 2010).
+the second-order cones (`convexrelu.cones`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from convexrelu.arrays import Array, BoolArray
+from convexrelu.cones import ConePair, is_inside, reach
 from convexrelu.native.newton import NewtonSystem
 from convexrelu.native.reduced import Iterate, ReducedProblem
-from convexrelu.native.second_order import Scaling, is_inside, longest_step, product, quotient
 
 # A pre-activation this small, relative to the norms of neuron and row, is a tie: its slope tells the side.
 _TIE = 1e-9
@@ -109,13 +109,13 @@ class _Cells:
         difference = self.e * t - unit * rho
         r = 0.5 * (difference + np.sqrt(difference**2 + 4 * mu * unit))
         h = 0.5 * (mu / lam + np.sqrt((mu / lam) ** 2 + 4 * costs**2))
-        y = -lam * u[:, : problem.n_penalized] / h[:, None]
-        return _Point(u, h, iterate.beta, r, np.where(self.e != 0, mu / np.maximum(r, 1e-300), 0.0), y)
+        g = -lam * u[:, : problem.n_penalized] / h[:, None]
+        return _Point(u, h, iterate.beta, r, np.where(self.e != 0, mu / np.maximum(r, 1e-300), 0.0), g)
 
     def pairs(self, point: _Point) -> tuple[Array, Array]:
-        """The points (h, S u) and (lam, y) of second-order cones (m, p + 1)."""
-        x = np.column_stack([point.h, point.u[:, : self.problem.n_penalized]])
-        return x, np.column_stack([np.full(len(x), self.problem.weight_decay), point.y])
+        """The points x = (lam, g) and y = (h, S u) of second-order cones (m, p + 1)."""
+        y = np.column_stack([point.h, point.u[:, : self.problem.n_penalized]])
+        return np.column_stack([np.full(len(y), self.problem.weight_decay), point.g]), y
 
     def iterate_of(self, point: _Point) -> Iterate:
         """The network of a point, with the slopes that its multipliers say."""
@@ -146,14 +146,14 @@ def _bits(problem: ReducedProblem, iterate: Iterate) -> BoolArray:
 
 @dataclass(frozen=True)
 class _Point:
-    """Neurons u (m, k), their costs h (m,), beta (q,), distances r and multipliers rho (m, n), and y (m, p)."""
+    """Neurons u (m, k), their costs h (m,), beta (q,), distances r and multipliers rho (m, n), and g (m, p)."""
 
     u: Array
     h: Array
     beta: Array
     r: Array
     rho: Array
-    y: Array
+    g: Array
 
     def moved(self, length: float, d: _Point) -> _Point:
         """The point after a step."""
@@ -163,7 +163,7 @@ class _Point:
             self.beta + length * d.beta,
             self.r + length * d.r,
             self.rho + length * d.rho,
-            self.y + length * d.y,
+            self.g + length * d.g,
         )
 
 
@@ -177,7 +177,7 @@ class _State:
     off_u: Array
     off_beta: Array
     off_r: Array
-    scaling: Scaling
+    cones: ConePair
     system: NewtonSystem
 
     @classmethod
@@ -187,12 +187,12 @@ class _State:
         f = (weights * t).sum(axis=0) + problem.linear @ point.beta
         nu = -problem.loss.gradient(f)
         off_u = -(weights * nu + cells.e * point.rho) @ problem.Z
-        off_u[:, :p] -= point.y
-        scaling = Scaling.of(*cells.pairs(point))
+        off_u[:, :p] -= point.g
+        cones = ConePair(*cells.pairs(point))
         root = np.sqrt(np.maximum(problem.loss.curvature(f), _FLOOR * problem.loss.stiffness))
         k = problem.Z.shape[1]
         blocks = (np.where(cells.e != 0, point.rho / point.r, 0.0) @ problem.outer).reshape(-1, k, k)
-        blocks[:, :p, :p] += scaling.curvature()
+        blocks[:, :p, :p] += cones.rest
         system = NewtonSystem(blocks, root * weights, problem.Z, root[:, None] * problem.linear, problem.ridge)
         return cls(
             cells,
@@ -201,14 +201,14 @@ class _State:
             off_u,
             problem.ridge * point.beta - problem.linear.T @ nu,
             cells.e * t - point.r,
-            scaling,
+            cones,
             system,
         )
 
     @property
     def gap(self) -> float:
         """Sum of the products of distances and multipliers."""
-        return float((self.point.r * self.point.rho).sum() + (self.scaling.x * self.scaling.y).sum())
+        return float((self.point.r * self.point.rho).sum() + (self.cones.x * self.cones.y).sum())
 
     def arrived(self, tol: float) -> bool:
         """Whether gap and residuals are small."""
@@ -217,36 +217,32 @@ class _State:
 
     def step(self) -> _Point:
         """The next point: a step for the corrections that a first, uncentred one asks for."""
-        r, rho, scaling = self.point.r, self.point.rho, self.scaling
-        square = product(scaling.middle, scaling.middle)
-        first, first_dx, first_dy = self._direction(-r * rho, -square)
-        length = self._length(first, first_dx, first_dy)
+        r, rho, cones = self.point.r, self.point.rho, self.cones
+        first, dx, dy = self._direction(-r * rho, -cones.x)
+        length = self._length(first, dx, dy)
         gap = float(((r + length * first.r) * (rho + length * first.rho)).sum())
-        gap += float(((scaling.x + length * first_dx) * (scaling.y + length * first_dy)).sum())
+        gap += float(((cones.x + length * dx) * (cones.y + length * dy)).sum())
         centre = min(max(gap / self.gap, 1e-6), 1.0) ** 3
         mu = centre * self.gap / (np.count_nonzero(self.cells.e) + 2 * len(r))
-        second_order = product(scaling.shrunk(first_dx), scaling.stretched(first_dy))
-        target = -square - second_order
-        target[:, 0] += mu
-        second = self._direction(np.where(self.cells.e != 0, mu - r * rho - first.r * first.rho, 0.0), target)
+        to_products = np.where(self.cells.e != 0, mu - r * rho - first.r * first.rho, 0.0)
+        second = self._direction(to_products, cones.towards(mu) - cones.x - cones.second_order(dx, dy))
         return self.point.moved(self._length(*second), second[0])
 
-    def _direction(self, to_products: Array, to_cone: Array) -> tuple[_Point, Array, Array]:
-        """The step that changes the products r rho and x o y as asked and removes the residuals."""
+    def _direction(self, to_products: Array, wanted: Array) -> tuple[_Point, Array, Array]:
+        """The step that changes the products r rho as asked, has dx + W^2 dy as wanted, and removes the residuals."""
         cells, point, p = self.cells, self.point, self.cells.problem.n_penalized
         Z, live = cells.problem.Z, cells.e != 0
         change = np.where(live, (to_products - point.rho * self.off_r) / point.r, 0.0)
-        wanted = self.scaling.shrunk(quotient(self.scaling.middle, to_cone))
         gradient = self.off_u - (cells.e * change) @ Z
-        gradient[:, :p] -= wanted[:, 1:] - self.scaling.tilt() * wanted[:, :1]
+        gradient[:, :p] -= wanted[:, 1:] - self.cones.tilt * wanted[:, :1]
         du, d_beta = self.system.solve(gradient, self.off_beta)
         dt = cells.e * (du @ Z.T)
-        dh = self.scaling.first_step(wanted[:, 0]) - np.einsum("bj,bj->b", self.scaling.tilt(), du[:, :p])
-        dx = np.column_stack([dh, du[:, :p]])
-        dy = wanted - self.scaling.shrunk(self.scaling.shrunk(dx))
-        dy[:, 0] = 0.0
+        dh = wanted[:, 0] / self.cones.first - np.einsum("bj,bj->b", self.cones.tilt, du[:, :p])
+        dy = np.column_stack([dh, du[:, :p]])
+        dx = wanted - self.cones.squared(dy)
+        dx[:, 0] = 0.0
         d_rho = np.where(live, change - point.rho * dt / point.r, 0.0)
-        return _Point(du, dh, d_beta, dt + self.off_r, d_rho, dy[:, 1:]), dx, dy
+        return _Point(du, dh, d_beta, dt + self.off_r, d_rho, dx[:, 1:]), dx, dy
 
     def _length(self, d: _Point, dx: Array, dy: Array) -> float:
         """The longest step that stays inside."""
@@ -254,4 +250,4 @@ class _State:
         for value, change in ((self.point.r, d.r), (self.point.rho, d.rho)):
             shrinks = change < 0
             limit = min(limit, float((value[shrinks] / -change[shrinks]).min(initial=np.inf)))
-        return _SHORT_OF * min(limit, longest_step(self.scaling.x, dx), longest_step(self.scaling.y, dy))
+        return _SHORT_OF * min(limit, reach(self.cones.x, dx), reach(self.cones.y, dy))

@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from convexrelu.arrays import Array, BoolArray, row_norms
+from convexrelu.linear_fit import SmoothFit
 from convexrelu.losses import DataLoss
 
 
@@ -172,16 +173,7 @@ def _residual(problem: JointProblem, it: JointIterate, t: Array, features: Array
 
 
 def refit(problem: JointProblem, hidden: Array, beta: Array) -> tuple[Array, Array]:
-    """Newton steps on the linear coefficients; two make N orthogonal to the free columns up to rounding."""
-    Q, ridge, T = problem.linear, problem.ridge, problem.n_tasks
-    F = hidden + Q @ beta
-    q = Q.shape[1]
-    if not q:
-        return beta, F
-    for _ in range(2):
-        gradient = Q.T @ problem.loss.gradient(F) + ridge[:, None] * beta
-        hessian = np.einsum("ia,ist,ib->asbt", Q, problem.loss.hessian(F), Q).reshape(q * T, q * T)
-        hessian += np.kron(np.diag(ridge), np.eye(T))
-        beta = beta - np.linalg.lstsq(hessian, gradient.ravel(), rcond=None)[0].reshape(q, T)
-        F = hidden + Q @ beta
-    return beta, F
+    """Minimise over the linear coefficients, until N is orthogonal to the free columns up to rounding."""
+    if problem.linear.shape[1]:
+        beta = SmoothFit(problem.loss, problem.linear, problem.ridge, hidden).minimise(beta)
+    return beta, hidden + problem.linear @ beta

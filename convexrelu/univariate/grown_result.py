@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from convexrelu.certificate import Certificate
 from convexrelu.errors import UnsupportedError
 from convexrelu.losses import LogisticLoss, Loss, PiecewiseLoss, SoftmaxLoss, SquaredLoss
+from convexrelu.network import Network
 from convexrelu.problem import TrainingProblem
 from convexrelu.univariate.conversion import from_network
 from convexrelu.univariate.growth import grown
+from convexrelu.univariate.interpolant import made_interpolant
 from convexrelu.univariate.line_certificate import certified_on_line
 from convexrelu.univariate.result import UnivariateResult, judged
+from convexrelu.univariate.spline import Spline
 
 # Of the tolerance: the estimated gap at which training stops, so that the proof has room for rounding.
 SHARE = 0.1
@@ -38,14 +42,22 @@ def fit_grown(problem: TrainingProblem, tol: float, rounds: int) -> UnivariateRe
 
 def interpolate_grown(problem: TrainingProblem, tol: float, rounds: int) -> UnivariateResult:
     """The interpolating network of least norm."""
-    return _certified(problem, tol, rounds)
+    if problem.bias == "none" or np.ptp(problem.X) == 0:
+        return _certified(problem, tol, rounds)
+    made = made_interpolant(problem, SHARE * tol, rounds)
+    found = certified_on_line(problem, made.network, made.nu, made.objective)
+    return _result(problem, made.network, made.spline, found, tol)
 
 
 def _certified(problem: TrainingProblem, tol: float, rounds: int) -> UnivariateResult:
     network, nu = grown(problem, SHARE * tol, rounds)
-    found = certified_on_line(problem, network, nu)
-    spline, points = from_network(network), np.unique(problem.X[:, 0])
-    modes = problem.bias, problem.skip
+    return _result(problem, network, from_network(network), certified_on_line(problem, network, nu), tol)
+
+
+def _result(
+    problem: TrainingProblem, network: Network, spline: Spline, found: Certificate, tol: float
+) -> UnivariateResult:
+    points, modes = np.unique(problem.X[:, 0]), (problem.bias, problem.skip)
     return UnivariateResult(
         spline, found, judged(found, tol), *modes, points, 0, network, output_bias=problem.output_bias
     )

@@ -34,6 +34,8 @@ START = 24
 ASK, NEXT = 0.1, 0.03
 # A candidate stays with an output above this share of the largest, or a correlation above this share of its bound.
 USED, NEAR = 1e-7, 0.9
+# Above so many candidates: so many times what new ones exceed their bound by, and the least such distance.
+MANY, BRACKET, FINEST = 500, 100.0, 1e-5
 # Shares of the largest neuron: smaller ones are dropped if the objective agrees.
 NEGLIGIBLE = (1.0, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 0.0)
 
@@ -148,13 +150,13 @@ def grown(problem: TrainingProblem, tol: float, rounds: int = 100) -> tuple[Netw
     The problem has one input; `tol` is the relative gap to stop at, `rounds` a limit.
     """
     task = Task.of(problem)
-    found = _rounds(task, tol, rounds)
+    found = best_candidates(task, tol, rounds)
     nu = np.zeros_like(problem.Y)
     nu[task.order] = found.nu @ task.slopes.basis.T * task.heavy
-    return _pruned(problem, _network(task, found), tol), nu
+    return _pruned(problem, network_of(task, found), tol), nu
 
 
-def _rounds(task: Task, tol: float, rounds: int) -> Grown:
+def best_candidates(task: Task, tol: float, rounds: int) -> Grown:
     """Train, price, change the candidates, until the gap is within tol or nothing improves."""
     candidates, best, stalled, accuracy = task.start(), None, 0, 1e-2
     for _ in range(rounds):
@@ -168,17 +170,21 @@ def _rounds(task: Task, tol: float, rounds: int) -> Grown:
         if gap <= tol or stalled > PATIENCE or (not len(new) and accuracy <= ASK * tol):
             break
         accuracy = NEXT * min(abs(gap), accuracy)
-        candidates = _changed(task, candidates, outputs, new, stalled > 0)
+        candidates = _changed(task, candidates, outputs, new, tau, stalled > 0)
     assert best is not None
     return best
 
 
-def _changed(task: Task, candidates: Candidates, outputs: Outputs, new: Neurons, keep_all: bool) -> Candidates:
+def _changed(
+    task: Task, candidates: Candidates, outputs: Outputs, new: Neurons, tau: float, keep_all: bool
+) -> Candidates:
     """The candidates in use and near it, with the new ones and, of those around a knot, their sums."""
     size = row_norms(outputs.c)
     used = size > USED * size.max(initial=0.0)
     always = np.arange(len(candidates)) < (len(task.start()) if task.problem.is_interpolation else 0)
-    keep = used | (outputs.size > NEAR) | always | keep_all | (task.problem.bias == "none")
+    # Of many only those stay that are near a knot: they fall short of their bound by what new ones exceed it by.
+    least = 1 - max(BRACKET * (tau / task.line.lam - 1), FINEST) if len(candidates) > MANY else NEAR
+    keep = used | (outputs.size > least) | always | keep_all | (task.problem.bias == "none")
     grown = candidates.taken(keep).joined(Candidates.of_neurons(task.line.x, new))
     if task.problem.bias != "penalized" or not used.any():
         return grown
@@ -196,7 +202,7 @@ def _priced(task: Task, r: Array, tol: float) -> tuple[Neurons, float]:
     return Neurons.none(r.shape[1]), max(sums)
 
 
-def _network(task: Task, found: Grown) -> Network:
+def network_of(task: Task, found: Grown) -> Network:
     """The network of the candidates."""
     u, outputs = found.candidates.u, found.outputs
     size = found.candidates.effects(task.line.x, False).size[:, None]

@@ -62,7 +62,9 @@ def interpolate(
     -----
     With a skip the least norm is TV = sum_k |delta_k|, for one task without a skip max(TV, (TV + |S|) / 2). In the
     second case the slope changes by (|S| - TV) / 2 at the first point. Cost O(n log n), O(n) for sorted points. All
-    other cases are solved neuron by neuron, as `fit` does, to a gap of 1e-8.
+    other cases are solved neuron by neuron, as `fit` does, to a gap of 1e-8; knots then leave the data. The spline
+    meets the targets exactly; the sum over the network's neurons does so to rounding, which for many close points is
+    that of their large curvature.
 
     References
     ----------

@@ -30,6 +30,7 @@ from convexrelu.univariate.sectors import sector_bounds
 from convexrelu.univariate.spline import Spline
 
 WIDE = np.longdouble
+Wide = NDArray[np.longdouble]
 WIDE_EPS = float(np.finfo(WIDE).eps)
 # Multiples of one number up to two to this power add up without rounding.
 QUANTA = int(np.finfo(WIDE).nmant)
@@ -54,14 +55,16 @@ class DoubleSum:
     moment: float
 
 
-def certified(data: Samples, objective: float, nu: Array, lam: float, loss: Loss, bias: str, skip: str) -> Certificate:
+def certified(
+    data: Samples, objective: float, nu: Array | Wide, lam: float, loss: Loss, bias: str, skip: str
+) -> Certificate:
     """The certificate that a dual variable gives a function with the given objective.
 
     Parameters
     ----------
     data : Samples
     objective : float
-    nu : float64 (n, T)
+    nu : float64 or longdouble (n, T)
         Any dual variable, in the order of `data.x`: minus the gradient of the loss at the optimum.
     lam : float > 0
         One for interpolation.
@@ -72,13 +75,13 @@ def certified(data: Samples, objective: float, nu: Array, lam: float, loss: Loss
     heavy = data.weight > 0
     x, Y, weight = data.x[heavy], data.Y[heavy], data.weight[heavy]
     constraint = _Constraint(x, weight, lam, bias, skip)
-    nu, sums = constraint.feasible(nu[heavy], Y, loss)
-    value, error = loss.dual_value(nu, Y, weight)
+    feasible, sums = constraint.feasible(nu[heavy], Y, loss)
+    value, error = loss.dual_value(feasible, Y, weight)
     leak = constraint.leak(constraint.radius(objective, Y, loss), objective / lam, sums) + constraint.slope_cost(sums)
     # Every loss and penalty is at least zero, whatever nu; the leak is bounded for functions below `objective` only.
     bound = min(max(value - error - leak, 0.0), objective) if math.isfinite(value + leak) else 0.0
     dual = np.zeros_like(data.Y)
-    dual[data.order[heavy]] = nu
+    dual[data.order[heavy]] = feasible
     size = loss.value(np.zeros_like(Y), Y, weight)
     # Without a parabola at its minimum a loss is as large as the rounding of the predictions.
     rounding = math.sqrt(EPS) if loss.is_shift_invariant and not loss.is_smooth and math.isfinite(size) else EPS
@@ -125,7 +128,7 @@ class _Constraint:
         """What of lam the neurons need: with a skip also for the slope at an end, which is not quite free (`leak`)."""
         return sums.largest + sums.moment if self.skip == "free" else sums.largest
 
-    def feasible(self, nu: Array, Y: Array, loss: Loss) -> tuple[Array, DoubleSum]:
+    def feasible(self, nu: Array | Wide, Y: Array, loss: Loss) -> tuple[Array, DoubleSum]:
         """The best multiple of nu whose dual norm is proven to be at most lam, and its bounds."""
         wide = self._in_box(nu, Y, loss)
         rounded = self._rounded(wide, Y, loss)
@@ -142,14 +145,14 @@ class _Constraint:
             wide = wide * (self.lam / self.used(sums) * (1 - 4 * EPS * 10**attempt))
         return np.zeros_like(rounded), DoubleSum(0.0, 0.0, 0.0)
 
-    def _rounded(self, wide: NDArray[np.longdouble], Y: Array, loss: Loss) -> Array:
+    def _rounded(self, wide: Wide, Y: Array, loss: Loss) -> Array:
         """In double precision, within the bounds of the loss; rounded alike where it has none."""
         lower, upper = loss.domain(Y, self.weight)
         if np.isinf(lower).all() and np.isinf(upper).all():
             return rounded_alike(wide)
         return np.clip(wide.astype(np.float64), lower, upper)
 
-    def _in_box(self, nu: Array, Y: Array, loss: Loss) -> NDArray[np.longdouble]:
+    def _in_box(self, nu: Array | Wide, Y: Array, loss: Loss) -> Wide:
         """A dual variable near nu, orthogonal to the free columns.
 
         Where zero is on the boundary of the loss's box shrinking does not bring back what has left it: there every
@@ -164,7 +167,7 @@ class _Constraint:
             wide = np.clip(self._centred(wide, np.maximum(room, 0.0).astype(np.float64)), lower, upper)
         return wide
 
-    def _centred(self, wide: NDArray[np.longdouble], weight: Array) -> NDArray[np.longdouble]:
+    def _centred(self, wide: Wide, weight: Array) -> Wide:
         """Orthogonal to the free columns, in that metric nearest to nu; what it loses is a matter of rounding."""
         if not weight.any():
             return wide
@@ -233,7 +236,7 @@ def double_sum_bounds(x: Array, nu: Array, skip: str) -> DoubleSum:
     return DoubleSum((largest + G_error) * safety, total, (_norm(last) + G_error) * safety)
 
 
-def rounded_alike(wide: NDArray[np.longdouble]) -> Array:
+def rounded_alike(wide: Wide) -> Array:
     """In double precision, each entry rounded so that the running sums stay as near as any entry does.
 
     Rounded one by one the errors would walk at random, and the double sum with them.

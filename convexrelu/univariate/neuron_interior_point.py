@@ -16,7 +16,7 @@ rho_j and
     s_j rho_j = c_j . g_j    for s_j >= |c_j|
 
 with the slopes nu of the loss (`convexrelu.univariate.slopes`); the method follows the points where the products of the
-cones (`convexrelu.univariate.cones`) are a falling constant instead (Mehrotra 1992, as in `interior_point`).
+cones (`convexrelu.cones`) are a falling constant instead (Mehrotra 1992, as in `interior_point`).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from convexrelu.arrays import Array, BoolArray, row_norms
+from convexrelu.cones import ConePair, reach
 from convexrelu.univariate.banded import Bands
 from convexrelu.univariate.candidates import Effects
-from convexrelu.univariate.cones import ConePair, reach
 from convexrelu.univariate.hats import bends, bends_transposed, scaled_bends
 from convexrelu.univariate.slopes import LossSlopes, Slopes
 
@@ -94,6 +94,8 @@ class Outputs:
     c : float64 (k, T)
         Output weights.
     skip, constant : float64 (T,)
+    G, ends : float64 (m, T), (4, T)
+        Dual variables of the splines' equations.
     nu : float64 (n, T)
     size : float64 (k,)
         |g_j| / rho_j.
@@ -106,6 +108,8 @@ class Outputs:
     c: Array
     skip: Array
     constant: Array
+    G: Array
+    ends: Array
     nu: Array
     size: Array
     objective: float
@@ -254,7 +258,7 @@ class _State:
         distance = distance if math.isfinite(distance) else math.inf
         gap = distance / max(abs(primal), 1e-300)
         size = row_norms(self.g) / program.rho
-        return Outputs(self.c, a, c, self.nu, size, primal, missed, gap, distance)
+        return Outputs(self.c, a, c, self.point.G, self.point.ends, self.nu, size, primal, missed, gap, distance)
 
     def _missed(self) -> float:
         """What the equations lack, as the objective sees it. In the program's units values are about one."""

@@ -1,7 +1,7 @@
-"""`solution_set`: all interpolants of least norm in one variable, for one task and a free bias.
+"""`solution_set`: all interpolants of least norm in one variable, for free biases.
 
 Letters: `x` (n,) points, `s` (n - 1,) slopes of the polygon through the data, `eps` (n,) sign of its curvature at each
-point, `l_k` the line of segment k.
+point, for several tasks its unit direction (n, T), `l_k` the line of segment k.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from convexrelu.arrays import Array, BoolArray, IntArray
+from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
 from convexrelu.errors import InvalidInputError, UnsupportedError
 from convexrelu.univariate.chords import Chords
 from convexrelu.univariate.modes import check_modes
@@ -26,17 +26,19 @@ class SolutionSet:
 
     An interpolant has least norm if and only if it is linear on all intervals but the free ones, and convex (sign +1)
     or concave (-1) on each run of neighbouring points of one sign, with the slopes of the data at both ends of the run
-    (theory D.3).
+    (theory D.3). For several tasks a run is one of neighbours whose curvature has the same direction, along which
+    solutions differ as those of one task do (theory D.4).
 
     Attributes
     ----------
     x, y : float64 (n,)
-        Distinct points, increasing, and their targets.
-    slopes : float64 (n + 1,)
+        Distinct points, increasing, and their targets, (n, T) for several tasks.
+    slopes : float64 (n + 1,) or (n + 1, T)
         Of the lines that bound the set: the extension to the left, the n - 1 segments, the extension to the right.
         Without a skip the extensions may be steeper or flatter than the outer segments (`outer`).
     sign : float64 (n,)
-        Of the curvature at each point; 0 where it is below what the last bits of the data can make.
+        Of the curvature at each point; 0 where it is below what the last bits of the data can make. For several tasks 1
+        where there is curvature.
     free : bool (n - 1,)
         The intervals between neighbouring points on which the solutions differ.
     outer : float
@@ -59,46 +61,53 @@ class SolutionSet:
     def reason(self) -> str:
         """Why the solution is unique, or where it is not."""
         if self.is_unique:
-            return "Unique: no two neighbouring points have curvature of the same sign."
+            return f"Unique: no two neighbouring points have curvature of the same {self._alike}."
         parts = []
         if self.free.any():
             k = int(np.argmax(self.free))
             parts.append(
                 f"{int(self.free.sum())} of {len(self.free)} intervals are free, the first from {self.x[k]:g} to "
-                f"{self.x[k + 1]:g}: both its ends have curvature of the same sign"
+                f"{self.x[k + 1]:g}: both its ends have curvature of the same {self._alike}"
             )
         if self.outer:
             parts.append("without a skip the slope is not determined beyond the data")
         return f"Not unique: {'; '.join(parts)}."
 
+    @property
+    def _alike(self) -> str:
+        return "sign" if self.y.ndim == 1 else "direction"
+
     def __repr__(self) -> str:
         return f"SolutionSet(n={len(self.x)}, {int(self.free.sum())} free intervals, is_unique={self.is_unique})"
 
     def prediction_range(self, x_new: Any) -> tuple[Array, Array]:
-        """The least and the largest value (m,) over all solutions at points (m,); both are attained.
+        """The least and the largest value (m,), or (m, T), over all solutions at points (m,); both are attained.
 
-        On a free interval: between the polygon and the larger (sign +1) or smaller (-1) of the neighbours' lines.
+        On a free interval: between the polygon and the nearer of the neighbours' lines.
         """
         t = check_points(x_new, "x_new")
         polygon, far = self._polygon(t), self._far(t)
         return np.minimum(polygon, far), np.maximum(polygon, far)
 
     def _polygon(self, t: Array) -> Array:
-        return Spline.through(self.x, self.y)(t)[:, 0] if len(self.x) > 1 else np.full(len(t), self.y[0])
+        values = Spline.through(self.x, self.y.reshape(len(self.x), -1))(t) if len(self.x) > 1 else self.y[[0] * len(t)]
+        return values.reshape(len(t), *self.y.shape[1:])
 
     def _far(self, t: Array) -> Array:
-        """The end of the range (m,) that is not the polygon."""
-        n = len(self.x)
+        """The end of the range (m,) or (m, T) that is not the polygon."""
+        n, across = len(self.x), (slice(None), *[None] * (self.y.ndim - 1))
         k = np.clip(np.searchsorted(self.x, t, side="right") - 1, 0, max(n - 2, 0))
-        right = np.minimum(k + 1, n - 1)
-        before = self.y[k] + self.slopes[k] * (t - self.x[k])
-        after = self.y[right] + self.slopes[right + 1] * (t - self.x[right])
-        outside = (t < self.x[0]) | (t > self.x[-1])
-        sign = np.where(self.free[k], self.sign[k], 0.0) if n > 1 else np.zeros(len(t))
-        far = np.where(
-            sign > 0, np.maximum(before, after), np.where(sign < 0, np.minimum(before, after), self._polygon(t))
+        right, polygon = np.minimum(k + 1, n - 1), self._polygon(t)
+        before = self.y[k] + self.slopes[k] * (t - self.x[k])[across]
+        after = self.y[right] + self.slopes[right + 1] * (t - self.x[right])[across]
+        # Both lines are on one side of the polygon.
+        nearer = np.abs(before - polygon).reshape(len(t), -1).sum(1) < np.abs(after - polygon).reshape(len(t), -1).sum(
+            1
         )
-        return np.where(outside, np.where(t < self.x[0], before, after), far)
+        free = self.free[k] if n > 1 else np.zeros(len(t), dtype=bool)
+        inside: Array = np.where(free[across], np.where(nearer[across], before, after), polygon)
+        low, high = (t < self.x[0])[across], (t > self.x[-1])[across]
+        return np.where(low, before, np.where(high, after, inside))
 
     def connect_the_dots(self) -> Spline:
         """The solution that is linear between neighbouring points, and beyond them if there is a skip."""
@@ -127,8 +136,8 @@ class SolutionSet:
         keep[[0, -1]] |= ~replaced[[0, -1]]
         knots = np.concatenate([self.x[keep], t])
         order = np.argsort(knots, kind="stable")
-        points = knots[order], np.concatenate([self.y[keep], v])[order]
-        inner = Spline.through(*points)
+        values = np.concatenate([self.y[keep], v])[order]
+        inner = Spline.through(knots[order], values.reshape(len(knots), -1))
         return self._with_outer_lines(inner, replaced)
 
     def _with_outer_lines(self, inner: Spline, replaced: BoolArray) -> Spline:
@@ -164,21 +173,24 @@ class SolutionSet:
 
     def _crossing(self, k: IntArray) -> tuple[Array, Array]:
         """Where the lines before and after the intervals k meet: at h b / (a + b) from the left end (theory D.3)."""
-        a, b = np.abs(self.slopes[k + 1] - self.slopes[k]), np.abs(self.slopes[k + 2] - self.slopes[k + 1])
+        bends = np.diff(self.slopes, axis=0).reshape(len(self.x), -1)
+        a, b = row_norms(bends[k]), row_norms(bends[k + 1])
         offset = (self.x[k + 1] - self.x[k]) * (b / (a + b))
-        return self.x[k] + offset, self.y[k] + self.slopes[k] * offset
+        steps = self.slopes[k] * offset.reshape(-1, *[1] * (self.y.ndim - 1))
+        return self.x[k] + offset, self.y[k] + steps
 
 
 def solution_set(x: Any, y: Any, bias: str = "free", skip: str = "free") -> SolutionSet:
-    """All interpolants of least norm sum_j |w_j| |v_j| of one task.
+    """All interpolants of least norm sum_j |w_j| |v_j|.
 
     Parameters
     ----------
     x : array (n,) or (n, 1)
         Points in any order; repeated ones must have equal targets.
-    y : array (n,) or (n, 1)
+    y : array (n,) or (n, T)
     bias : {"free"}
     skip : {"free", "none"}
+        "none" is for one task.
 
     Returns
     -------
@@ -187,9 +199,9 @@ def solution_set(x: Any, y: Any, bias: str = "free", skip: str = "free") -> Solu
     Raises
     ------
     InvalidInputError
-        For data that cannot be used or interpolated, or of several tasks.
+        For data that cannot be used or interpolated.
     UnsupportedError
-        For a penalised bias, and without one.
+        For a penalised bias, and without one; for several tasks without a skip.
 
     Notes
     -----
@@ -215,11 +227,31 @@ def solution_set(x: Any, y: Any, bias: str = "free", skip: str = "free") -> Solu
     if bias == "penalized":
         raise UnsupportedError("`bias='penalized'` is not part of `solution_set`; use `convexrelu.solve`.")
     data = samples(x, y)
-    if data.Y.shape[1] > 1:
-        raise InvalidInputError(f"`y` must have one task, got {data.Y.shape[1]}; see `curvature` for several.")
     data.check_single_valued()
     chords = Chords(data.points, data.Y[data.first])
+    if data.Y.shape[1] > 1:
+        if skip == "none":
+            raise UnsupportedError(
+                "`skip='none'` is for one task in `solution_set`; use `convexrelu.solve` and `Result.optimal_set()`."
+            )
+        return _of_tasks(chords)
     return _bounded(chords, *_outer_lines(chords, skip))
+
+
+def _of_tasks(chords: Chords) -> SolutionSet:
+    """The set of several tasks with a skip: intervals are free between curvatures that point the same way."""
+    n, T = chords.Y.shape
+    sign, size = np.zeros(n), np.zeros(n)
+    unit, blur = np.zeros((n, T)), np.zeros(n)
+    if n > 2:
+        size[1:-1] = row_norms(chords.delta)
+        sign[1:-1] = size[1:-1] > chords.ambiguity
+        unit[1:-1] = chords.delta / np.where(size[1:-1] > 0, size[1:-1], 1.0)[:, None]
+        blur[1:-1] = chords.ambiguity / np.where(size[1:-1] > 0, size[1:-1], 1.0)
+    apart = row_norms(np.diff(unit, axis=0))
+    free = (sign[1:] * sign[:-1] > 0) & (apart <= 2 * (blur[1:] + blur[:-1]))
+    slopes = np.zeros((2, T)) if n < 2 else np.concatenate([chords.s[:1], chords.s, chords.s[-1:]])
+    return SolutionSet(chords.x, chords.Y, slopes, sign, free, 0.0)
 
 
 def solutions_through(x: Array, spline: Spline) -> SolutionSet:

@@ -1,4 +1,4 @@
-"""Second-order cones of an interior point method for sums of norms: `ConePair`.
+"""Second-order cones of interior point methods for sums of norms: `ConePair`.
 
 Letters: pairs of a primal point `x_j` = (s_j, c_j), |c_j| <= s_j, and a dual one `y_j` = (rho_j, -g_j), |g_j| <= rho_j,
 as rows (k, 1 + T); at an optimum x_j . y_j = 0. `W_j` is the symmetric scaling with W y = W^-1 x = `middle`.
@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from convexrelu.arrays import Array, row_norms
+from convexrelu.arrays import EPS, Array, row_norms
 
 
 def determinant(x: Array) -> Array:
@@ -38,6 +38,11 @@ def reach(x: Array, step: Array) -> float:
     # a < 0 and b >= 0: the positive root is (b + root) / -a.
     t = np.where((a < 0) & (b >= 0), (b + root) / np.where(a < 0, -a, 1.0), t)
     return float(t.min(initial=np.inf))
+
+
+def is_inside(x: Array) -> bool:
+    """Whether all points are inside by more than rounding."""
+    return bool((x[:, 0] > (1 + 4 * EPS) * row_norms(x[:, 1:])).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +73,26 @@ class ConePair:
         eta, w = self._scaling
         product: Array = eta**2 * (2 * w * np.sum(w * v, axis=1, keepdims=True) - _flipped(v))
         return product
+
+    @property
+    def first(self) -> Array:
+        """The first diagonal entry (k,) of W^2."""
+        eta, w = self._scaling
+        return np.asarray(eta[:, 0] ** 2 * (2 * w[:, 0] ** 2 - 1))
+
+    @property
+    def tilt(self) -> Array:
+        """The first column of W^2 below this entry, divided by it (k, T)."""
+        _, w = self._scaling
+        return np.asarray(2 * w[:, :1] * w[:, 1:] / (2 * w[:, :1] ** 2 - 1))
+
+    @property
+    def rest(self) -> Array:
+        """The blocks (k, T, T) that W^2 leaves when its first row and column are eliminated."""
+        eta, w = self._scaling
+        w1 = w[:, 1:]
+        outer = w1[:, :, None] * (2 * w1 / (2 * w[:, :1] ** 2 - 1))[:, None, :]
+        return np.asarray((eta**2)[:, :, None] * (np.eye(w1.shape[1]) - outer))
 
     def _times(self, v: Array, power: float) -> Array:
         """W v, or W^-1 v for a power of -1."""
