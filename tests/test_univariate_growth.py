@@ -8,6 +8,7 @@ import oracles
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy.optimize import minimize
 from strategies import examples, vectors, weight_decays
 
 import convexrelu as cr
@@ -139,13 +140,25 @@ def test_interpolants_of_many_points_meet_them(T, modes):
 
 
 def test_zonotope_not_the_largest_of_norms():
-    # theory D.2: without a skip several tasks cost more than max(TV, |S|) even where TV is the larger.
-    x, Y = np.arange(4.0), np.array([[0.0, 0.0], [2.0, 0.0], [2.0, 2.0], [0.0, 2.0]])
+    # theory D.2: |S| < TV, but S is no sum of multiples of the curvatures by numbers between -1 and 1.
+    x, Y = np.arange(4.0), np.array([[0.0, 0.0], [7.0, 3.0], [10.0, 10.0], [9.0, 13.0]])
     slopes = np.diff(Y, axis=0)
-    variation = np.linalg.norm(np.diff(slopes, axis=0), axis=1).sum()
+    delta, S = np.diff(slopes, axis=0), slopes[0] + slopes[-1]
+    variation = np.linalg.norm(delta, axis=1).sum()
     result = uv.interpolate(x, Y, skip="none")
-    assert np.linalg.norm(slopes[0] + slopes[-1]) < variation
-    assert result.objective >= variation * (1 - 1e-9)
+    assert np.linalg.norm(S) < variation
+
+    def cost(z):  # of the two knots' shares of S, the rest of it beyond the data
+        parts = z.reshape(2, 2)
+        halves = np.linalg.norm(delta + parts, axis=1).sum() + np.linalg.norm(delta - parts, axis=1).sum()
+        return halves / 2 + np.linalg.norm(S - parts.sum(axis=0))
+
+    exact = min(
+        minimize(cost, start, method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-12}).fun
+        for start in (np.ones(4), np.array([-1.0, 1.0, 3.0, 2.0]))
+    )
+    assert exact > variation * 1.01
+    assert result.objective == pytest.approx(exact, rel=1e-6)
     scalar = uv.interpolate(x, np.repeat(Y[:, :1], 2, axis=1) / np.sqrt(2), skip="none").objective
     assert scalar == pytest.approx(uv.interpolate(x, Y[:, 0], skip="none").objective, rel=1e-8)
 

@@ -10,6 +10,7 @@ from strategies import examples, vectors
 import convexrelu as cr
 from convexrelu import univariate as uv
 from convexrelu.errors import InvalidInputError, UnsupportedError
+from convexrelu.univariate.interpolant import interpolant
 
 SKIPS = st.sampled_from(["free", "none"])
 
@@ -136,6 +137,16 @@ def test_repeated_points():
     assert result.certificate.dual.shape == (4, 1)
     with pytest.raises(InvalidInputError, match="samples 1 and 3"):
         uv.interpolate([2, 0, 1, 0], [0, 0, 1, 5])
+
+
+def test_two_neurons_may_bend_at_one_knot():
+    x, Y, outer = np.array([0.0, 1.0]), np.array([[0.0], [1.0]]), np.array([[-0.5], [2.5]])
+    twice = interpolant(x, Y, np.array([0.5, 0.5]), np.array([[1.0], [2.0]]), outer)
+    once = interpolant(x, Y, np.array([0.5]), np.array([[3.0]]), outer)
+    assert np.array_equal(twice.knots, once.knots)
+    assert np.array_equal(twice.slopes, once.slopes)
+    rng = np.random.default_rng(7)
+    assert uv.interpolate(np.sort(rng.random(100)), rng.standard_normal(100), bias="penalized").certificate.gap <= 1e-8
 
 
 def test_single_point_and_straight_line():

@@ -145,8 +145,9 @@ def _dual(task: Task, found: Grown) -> NDArray[np.longdouble]:
 
 def interpolant(x: Array, Y: Array, t: Array, delta: Array, outer: Array) -> Spline:
     """The spline with the values Y at x, curvature delta at knots t between them, and slopes `outer` (2, T) outside."""
-    order = np.argsort(t, kind="stable")
-    t, delta = t[order], delta[order]
+    t, group = np.unique(t, return_inverse=True)
+    bends, delta = delta, np.zeros((len(t), Y.shape[1]))
+    np.add.at(delta, group, bends)  # two neurons may bend at one knot
     k = np.searchsorted(x, t, side="right") - 1
     bent = np.zeros((len(x) - 1, Y.shape[1]))
     np.add.at(bent, k, delta * (x[k + 1] - t)[:, None])
