@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from convexrelu.arrays import Array
-from convexrelu.native.cells import in_cells, minimise_in_cells
+from convexrelu.native.cell_program import in_cells, minimise_in_cells
 from convexrelu.native.lengths import with_best_lengths
 from convexrelu.native.merge import merge_neurons
 from convexrelu.native.minimise import minimise

@@ -1,0 +1,68 @@
+"""The interior point method over given cells against a conic solver on the same program."""
+
+import cvxpy as cp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import data, examples, vectors
+
+import convexrelu as cr
+from convexrelu.native.bridge import reduced_problem
+from convexrelu.native.cell_program import in_cells, minimise_in_cells
+from convexrelu.native.reduced import Iterate, evaluate
+
+BIASES = ["none", "penalized", "free"]
+
+
+def program_value(problem, iterate):
+    """Optimal value of the finite convex program over the cells of an iterate."""
+    Z, p, lam, y = problem.Z, problem.n_penalized, problem.weight_decay, problem.loss.Y[:, 0]
+    bits = iterate.neurons @ Z.T > 0
+    U = [cp.Variable(Z.shape[1]) for _ in bits]
+    beta = cp.Variable(max(problem.linear.shape[1], 1))
+    f = sum(s * cp.multiply(D, Z @ u) for s, D, u in zip(iterate.signs, bits, U, strict=True))
+    if problem.linear.shape[1]:
+        f = f + problem.linear @ beta
+    cost = lam * sum(cp.norm(u[:p]) for u in U) + 0.5 * cp.sum_squares(f - y)
+    cost = cost + 0.5 * problem.ridge @ cp.square(beta) if len(problem.ridge) else cost
+    cones = [cp.multiply(np.where(D, 1.0, -1.0), Z @ u) >= 0 for D, u in zip(bits, U, strict=True)]
+    return cp.Problem(cp.Minimize(cost), cones).solve(solver=cp.CLARABEL)
+
+
+@pytest.mark.parametrize("bias", BIASES)
+@pytest.mark.parametrize("seed", range(2))
+def test_it_solves_the_program_over_its_cells(bias, seed):
+    rng = np.random.default_rng(seed)
+    X, y = rng.standard_normal((12, 3)), rng.standard_normal(12)
+    problem = reduced_problem(cr.TrainingProblem(X, y, bias=bias, weight_decay=0.1))
+    neurons = rng.standard_normal((8, problem.Z.shape[1]))
+    iterate = Iterate.of(problem, neurons, rng.choice([-1.0, 1.0], 8))
+    reached = evaluate(problem, minimise_in_cells(problem, iterate, tol=1e-9, first_gap=0.1, max_steps=60))
+    assert reached.objective == pytest.approx(program_value(problem, iterate), rel=1e-6)
+
+
+@given(data(6, 2), vectors(6), st.sampled_from(BIASES))
+@examples(25)
+def test_it_is_never_far_above_its_start(X, y, bias):
+    y = y[: len(X)]
+    if not y.any():
+        return
+    training = cr.TrainingProblem(X, y, bias=bias, weight_decay=1.0)
+    lam = training.max_weight_decay()
+    if lam <= 1e-9:
+        return
+    problem = reduced_problem(cr.TrainingProblem(X, y, bias=bias, weight_decay=0.1 * lam))
+    neurons = np.random.default_rng(0).standard_normal((6, problem.Z.shape[1]))
+    iterate = in_cells(problem, Iterate.of(problem, neurons, np.array([1.0, -1.0] * 3)))
+    before = evaluate(problem, iterate).objective
+    after = evaluate(problem, minimise_in_cells(problem, iterate, tol=1e-6, first_gap=0.1))
+    assert after.objective <= before + 1e-5 * abs(before)
+
+
+def test_neurons_of_one_cell_are_added_up():
+    problem = reduced_problem(cr.TrainingProblem([[1.0, 0.0], [0.0, 1.0]], [1.0, -1.0], bias="none", weight_decay=0.1))
+    pre = np.array([[1.0, 2.0], [3.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
+    neurons = np.linalg.solve(problem.Z, pre.T).T
+    joined = in_cells(problem, Iterate.of(problem, neurons, np.array([1.0, 1.0, 1.0, -1.0])))
+    assert sorted(map(tuple, np.round(joined.neurons @ problem.Z.T, 9))) == [(1.0, -1.0), (1.0, 1.0), (4.0, 3.0)]
