@@ -28,6 +28,8 @@ from convexrelu.univariate.spline import Spline
 # Of the whole norm: all that the smallest neurons may make up, which are what an interior point leaves of zeros; the
 # first with which the sum over neurons still meets the targets, if it does with any.
 NOTHING = (1e-10, 1e-12, 0.0)
+# A bend is none if it is at most so many times the rounding of the slopes, for which several roundings are behind it.
+ROUNDING = 64
 # Up to so many points a network may be moved onto its targets, by dense systems.
 FEW = 100
 
@@ -57,7 +59,7 @@ def made_interpolant(problem: TrainingProblem, tol: float, rounds: int) -> Made:
     objective = norm_on_line(problem, network) + _rest(problem, network, snapped, spline, x, Y)
     nu = np.zeros(problem.Y.shape, dtype=np.longdouble)
     nu[task.order] = _dual(task, found)
-    return Made(spline, network.balanced(), objective, nu)
+    return Made(_without_rounding(spline), network.balanced(), objective, nu)
 
 
 def _is_needed(network: Network, x: Array, Y: Array) -> bool:
@@ -113,6 +115,17 @@ def _extended(spline: Spline, t: Array, delta: Array) -> Spline:
             slopes = np.vstack([slopes, slopes[-1:] + delta[j]])
             spline = Spline(np.append(knots, t[j]), np.vstack([spline.values, value]), slopes)
     return spline
+
+
+def _without_rounding(spline: Spline) -> Spline:
+    """The spline without the curvature, and the knots, that only rounding makes."""
+    slopes, sizes = spline.slopes.copy(), row_norms(spline.slopes)
+    none = ROUNDING * EPS * (sizes[1:] + sizes[:-1])
+    for j in np.flatnonzero(row_norms(spline.curvature) <= none):
+        # Next to the last slope kept: many roundings must not add up to a bend that is lost.
+        if np.linalg.norm(slopes[j + 1] - slopes[j]) <= none[j]:
+            slopes[j + 1] = slopes[j]
+    return Spline(spline.knots, spline.values, slopes).pruned()
 
 
 def _rest(problem: TrainingProblem, network: Network, t: Array, spline: Spline, x: Array, Y: Array) -> float:
