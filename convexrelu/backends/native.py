@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from convexrelu.arrays import Array
-from convexrelu.native.cell_program import in_cells, minimise_in_cells
+from convexrelu.native.cell_program import minimise_in_cells
 from convexrelu.native.lengths import with_best_lengths
 from convexrelu.native.merge import merge_neurons
 from convexrelu.native.minimise import minimise
@@ -285,7 +285,7 @@ class _Loop:
         )
         self.starts += n_random + n_near + m
         self.correlation, self.violation = found.best, found.best / lam - 1
-        self.gap = gap_beyond(problem, self.state, max(found.best, lam))
+        self.gap = gap_beyond(problem, self.state, found.best)
         self.search_seconds += time.perf_counter() - began
         return found
 
@@ -306,13 +306,10 @@ class _Loop:
 
     def _minimise_in_cells(self, iterate: Iterate) -> None:
         began = time.perf_counter()
-        slid = in_cells(self.problem, slide(self.problem, iterate, _SHORT_SLIDE))
+        slid = slide(self.problem, iterate, _SHORT_SLIDE)
         tol = min(max(min(_CELLS_SHARE, self.violation) * self.violation, _CELLS_FINEST), _CELLS_TOL)
-        if len(slid.neurons):  # sliding may leave none
-            slid = minimise_in_cells(
-                self.problem, slid, tol=tol, first_gap=max(_CELLS_GAP, 10 * tol), should_stop=self.should_stop
-            )
-        self._accept(evaluate(self.problem, slid))
+        cells = minimise_in_cells(self.problem, slid, tol=tol, first_gap=_CELLS_GAP, should_stop=self.should_stop)
+        self._accept(evaluate(self.problem, cells))
         self.newton_seconds += time.perf_counter() - began
 
     def _minimise(self, iterate: Iterate, tol: float) -> None:

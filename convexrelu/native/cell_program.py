@@ -20,11 +20,10 @@ import numpy as np
 
 from convexrelu.arrays import Array, BoolArray
 from convexrelu.cones import ConePair, is_inside, reach
+from convexrelu.native.merge import strict_bits
 from convexrelu.native.newton import NewtonSystem
 from convexrelu.native.reduced import Iterate, ReducedProblem
 
-# A pre-activation this small, relative to the norms of neuron and row, is a tie: its slope tells the side.
-_TIE = 1e-9
 # Least curvature of the loss, relative to what is usual, that steps count on.
 _FLOOR = 1e-6
 # Share of the way to the boundary that a step goes at most.
@@ -48,7 +47,7 @@ def minimise_in_cells(
     ----------
     problem : ReducedProblem
     iterate : Iterate
-        Neurons of non-zero cost; those of one cell and sign are added up.
+        Neurons of non-zero cost, or none; those of one cell and sign are added up.
     tol : float
         Stop when the gap between the program and its dual, relative to the objective, is at most this.
     first_gap : float
@@ -66,6 +65,9 @@ def minimise_in_cells(
     -----
     A step costs O(n^2 m k) or, when m k <= n, O(n (m k)^2), like one of `convexrelu.native.minimise`.
     """
+    iterate = in_cells(problem, iterate)
+    if not len(iterate.neurons):
+        return iterate
     cells = _Cells.of(problem, iterate)
     point = cells.start(iterate, first_gap)
     for _ in range(max_steps):
@@ -81,25 +83,31 @@ def minimise_in_cells(
 
 @dataclass(frozen=True)
 class _Cells:
-    """The cells, each with the sign of its neuron."""
+    """The cells, each with the sign of its neuron; `weights` are s_b D_b, and `e` is zero at zero rows: no cone's."""
 
     problem: ReducedProblem
     signs: Array
     D: Array
     e: Array
+    weights: Array
 
     @classmethod
     def of(cls, problem: ReducedProblem, iterate: Iterate) -> _Cells:
         D = _bits(problem, iterate)
         live = problem.inverse_squares > 0
-        return cls(problem, iterate.signs, D.astype(float), np.where(D, 1.0, -1.0) * live)
+        signs = iterate.signs
+        return cls(problem, signs, D.astype(float), np.where(D, 1.0, -1.0) * live, signs[:, None] * D)
+
+    def fit(self, t: Array, beta: Array) -> Array:
+        """Predictions (n,) of the program's networks with pre-activations t (m, n)."""
+        return np.asarray((self.weights * t).sum(axis=0) + self.problem.linear @ beta)
 
     def start(self, iterate: Iterate, first_gap: float) -> _Point:
         """A point near the path of interior points, at which the gap is about `first_gap`."""
         problem, lam = self.problem, self.problem.weight_decay
         t, u = iterate.neurons @ problem.Z.T, iterate.neurons
         costs = problem.costs(u)
-        fit = (self.signs[:, None] * self.D * t).sum(axis=0) + problem.linear @ iterate.beta
+        fit = self.fit(t, iterate.beta)
         a = -self.signs[:, None] * problem.loss.gradient(fit)
         rho = np.where(a < 0, np.abs(a) * np.where(self.e > 0, 1 - iterate.slopes, iterate.slopes), 0.0)
         size = abs(problem.objective(fit, costs, iterate.beta))
@@ -120,8 +128,7 @@ class _Cells:
     def iterate_of(self, point: _Point) -> Iterate:
         """The network of a point, with the slopes that its multipliers say."""
         problem = self.problem
-        f = (self.signs[:, None] * self.D * (point.u @ problem.Z.T)).sum(axis=0) + problem.linear @ point.beta
-        a = -self.signs[:, None] * problem.loss.gradient(f)
+        a = -self.signs[:, None] * problem.loss.gradient(self.fit(point.u @ problem.Z.T, point.beta))
         share = np.clip(point.rho / np.where(a < 0, -a, 1.0), 0.0, 1.0)
         slopes = np.where(a < 0, np.where(self.D > 0, 1 - share, share), self.D)
         costs = problem.costs(point.u)
@@ -139,9 +146,8 @@ def in_cells(problem: ReducedProblem, iterate: Iterate) -> Iterate:
 
 def _bits(problem: ReducedProblem, iterate: Iterate) -> BoolArray:
     """The cells (m, n) of some neurons; on a kink the side that its slope is nearer to."""
-    t = iterate.neurons @ problem.Z.T
-    size = np.linalg.norm(iterate.neurons, axis=1)[:, None] * np.linalg.norm(problem.Z, axis=1)
-    return np.where(np.abs(t) > _TIE * size, t > 0, iterate.slopes > 0.5)
+    on, off = strict_bits(problem, iterate.neurons)
+    return np.where(on | off, on, iterate.slopes > 0.5)
 
 
 @dataclass(frozen=True)
@@ -183,17 +189,17 @@ class _State:
     @classmethod
     def of(cls, cells: _Cells, point: _Point) -> _State:
         problem, p = cells.problem, cells.problem.n_penalized
-        t, weights = point.u @ problem.Z.T, cells.signs[:, None] * cells.D
-        f = (weights * t).sum(axis=0) + problem.linear @ point.beta
+        t = point.u @ problem.Z.T
+        f = cells.fit(t, point.beta)
         nu = -problem.loss.gradient(f)
-        off_u = -(weights * nu + cells.e * point.rho) @ problem.Z
+        off_u = -(cells.weights * nu + cells.e * point.rho) @ problem.Z
         off_u[:, :p] -= point.g
         cones = ConePair(*cells.pairs(point))
         root = np.sqrt(np.maximum(problem.loss.curvature(f), _FLOOR * problem.loss.stiffness))
         k = problem.Z.shape[1]
         blocks = (np.where(cells.e != 0, point.rho / point.r, 0.0) @ problem.outer).reshape(-1, k, k)
         blocks[:, :p, :p] += cones.rest
-        system = NewtonSystem(blocks, root * weights, problem.Z, root[:, None] * problem.linear, problem.ridge)
+        system = NewtonSystem(blocks, root * cells.weights, problem.Z, root[:, None] * problem.linear, problem.ridge)
         return cls(
             cells,
             point,

@@ -24,7 +24,7 @@ def merge_neurons(problem: ReducedProblem, iterate: Iterate) -> Iterate:
     m = len(iterate.neurons)
     if m < 2:
         return iterate
-    on, off = _bits(problem, iterate.neurons)
+    on, off = (bits.astype(float) for bits in strict_bits(problem, iterate.neurons))
     agree = (on @ off.T + off @ on.T == 0) & (iterate.signs[:, None] == iterate.signs[None, :])
     neurons, slopes = iterate.neurons.copy(), iterate.slopes.copy()
     alive = np.ones(m, dtype=bool)
@@ -37,11 +37,11 @@ def merge_neurons(problem: ReducedProblem, iterate: Iterate) -> Iterate:
     return replace(iterate, neurons=neurons, slopes=slopes).take(alive)
 
 
-def _bits(problem: ReducedProblem, neurons: Array) -> tuple[Array, Array]:
-    """Indicators of samples strictly on and strictly off."""
+def strict_bits(problem: ReducedProblem, neurons: Array) -> tuple[BoolArray, BoolArray]:
+    """Which samples (m, n) are strictly on, and strictly off."""
     t = neurons @ problem.Z.T
     size = _TIE * np.linalg.norm(neurons, axis=1)[:, None] * np.linalg.norm(problem.Z, axis=1)
-    return (t > size).astype(float), (t < -size).astype(float)
+    return t > size, t < -size
 
 
 def _clique(agree: BoolArray, first: int, alive: BoolArray) -> list[int]:

@@ -134,7 +134,7 @@ class Iterate:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is true of a network: its objective, and the bound that its own dual variable proves over its patterns.
+    """What is true of a network: its objective, how stationary it is, and its dual variable.
 
     Attributes
     ----------
@@ -142,12 +142,8 @@ class Evaluation:
         The network, its linear coefficients refitted.
     objective : float
         The non-convex objective.
-    lower_bound : float
-        A bound for all networks whose neurons lie in the cells of this one's neurons, with the same signs.
-    violation : float
-        max_b |q_b| / lam - 1, where q_b is the projected gradient of neuron b; 0 at an optimum.
     residual : float
-        max_b |q_b - lam S u_b / |S u_b|| / lam: stationarity.
+        max_b |q_b - lam S u_b / |S u_b|| / lam, where q_b is the projected gradient of neuron b: stationarity.
     nu : (n,) float64
         -dL/df, orthogonal to the free columns up to rounding.
     fit : (n,) float64
@@ -156,20 +152,13 @@ class Evaluation:
 
     iterate: Iterate
     objective: float
-    lower_bound: float
-    violation: float
     residual: float
     nu: Array = field(repr=False)
     fit: Array = field(repr=False)
 
-    @property
-    def gap(self) -> float:
-        """(objective - lower_bound) / |objective|."""
-        return (self.objective - self.lower_bound) / max(abs(self.objective), 1e-300)
-
 
 def evaluate(problem: ReducedProblem, iterate: Iterate) -> Evaluation:
-    """Refit the linear part and evaluate a network and its bound over its own patterns.
+    """Refit the linear part and evaluate a network.
 
     Notes
     -----
@@ -184,16 +173,15 @@ def evaluate(problem: ReducedProblem, iterate: Iterate) -> Evaluation:
     nu = -problem.loss.gradient(fit)
     a = iterate.signs[:, None] * nu
     q = (np.where(a < 0, iterate.slopes, t > 0) * a) @ problem.Z
-    violation, residual = _stationarity(problem, iterate.neurons, costs, q)
-    objective = problem.objective(fit, costs, beta)
-    bound = _lower_bound(problem, nu, violation)
-    return Evaluation(replace(iterate, beta=beta), objective, bound, violation, residual, nu, fit)
+    residual = _residual(problem, iterate.neurons, costs, q)
+    return Evaluation(replace(iterate, beta=beta), problem.objective(fit, costs, beta), residual, nu, fit)
 
 
 def gap_beyond(problem: ReducedProblem, state: Evaluation, correlation: float) -> float:
     """Relative gap of a state's dual variable if no neuron at all has a larger correlation with it than this one."""
-    bound = _lower_bound(problem, state.nu, correlation / problem.weight_decay - 1)
-    return (state.objective - bound) / max(abs(state.objective), 1e-300)
+    scaled = state.nu / max(correlation / problem.weight_decay, 1.0)
+    penalty = float(((problem.penalized.T @ scaled) ** 2).sum()) / (2 * problem.weight_decay)
+    return (state.objective - problem.loss.dual_value(scaled) + penalty) / max(abs(state.objective), 1e-300)
 
 
 def _refit(problem: ReducedProblem, hidden: Array, beta: Array) -> tuple[Array, Array]:
@@ -204,20 +192,10 @@ def _refit(problem: ReducedProblem, hidden: Array, beta: Array) -> tuple[Array, 
     return beta, hidden + problem.linear @ beta
 
 
-def _stationarity(problem: ReducedProblem, neurons: Array, costs: Array, q: Array) -> tuple[float, float]:
-    """Violation and residual of the projected gradients q (m, k), in units of the weight decay."""
+def _residual(problem: ReducedProblem, neurons: Array, costs: Array, q: Array) -> float:
+    """Stationarity of the projected gradients q (m, k), in units of the weight decay."""
     lam = problem.weight_decay
-    if not len(q):
-        return 0.0, 0.0
     # A free bias costs nothing, but optimal ones are bounded by the radius: so is what its derivative can add.
     free = np.abs(q[:, problem.n_penalized :]).sum(axis=1) * problem.radius
-    norms = problem.costs(q) + free
     distance = problem.costs(q - lam * problem.directions(neurons, costs)) + free
-    return float(norms.max()) / lam - 1.0, float(distance.max()) / lam
-
-
-def _lower_bound(problem: ReducedProblem, nu: Array, violation: float) -> float:
-    """D of the dual variable shrunk until every neuron's projected gradient has norm at most lam."""
-    scaled = nu / max(1.0 + violation, 1.0)
-    penalty = float(((problem.penalized.T @ scaled) ** 2).sum()) / (2 * problem.weight_decay)
-    return problem.loss.dual_value(scaled) - penalty
+    return float(distance.max(initial=0.0)) / lam

@@ -37,7 +37,7 @@ from convexrelu.arrays import EPS, Array, frozen, row_norms
 from convexrelu.errors import InvalidInputError, UnsupportedError
 from convexrelu.pricing import boxes as relaxations
 from convexrelu.pricing.boxes import FINEST, Boxes, Relaxed, first_boxes, halve
-from convexrelu.pricing.slopes import Side
+from convexrelu.pricing.slopes import Side, bounded
 
 BATCH = 2048
 """Boxes per batch: large enough for matrix products, small enough for the cache and for folding in fixed samples."""
@@ -193,7 +193,7 @@ class _Search:
         if starts is not None:
             U = np.vstack([U, np.asarray(starts, dtype=float)])
         U = U[row_norms(U[:, : self.p]) > 0]
-        U = side.bounded(U / row_norms(U[:, : self.p])[:, None])
+        U = bounded(U / row_norms(U[:, : self.p])[:, None], self.p, self.radius)
         self._record(side, U)
         self._record(side, side.climb(U[side.values(U) > PROMISING * self.target]))
 

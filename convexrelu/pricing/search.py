@@ -73,11 +73,12 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The data of the search: rows, squared norms, and outer products, packed (n, k (k + 1) / 2)."""
+    """The data of the search: rows, squared norms, and outer products (n, k (k + 1) / 2), `packed` by places (k, k)."""
 
     points: Array
     squares: Array
     outer: Array
+    packed: IntArray
     n_penalized: int
 
     @classmethod
@@ -85,7 +86,9 @@ class _Rows:
         points = np.ascontiguousarray(Z)
         squares = np.einsum("ij,ij->i", points, points)
         i, j = np.triu_indices(points.shape[1])
-        return cls(points, squares, points[:, i] * points[:, j], n_penalized)
+        packed = np.zeros((points.shape[1],) * 2, dtype=np.intp)
+        packed[i, j] = packed[j, i] = np.arange(len(i))
+        return cls(points, squares, points[:, i] * points[:, j], packed, n_penalized)
 
     @property
     def free_bias(self) -> bool:
@@ -93,11 +96,7 @@ class _Rows:
 
     def weighted_squares(self, weights: Array) -> Array:
         """Z' diag(w) Z (B, k, k) for each row of weights (B, n)."""
-        k = self.points.shape[1]
-        i, j = np.triu_indices(k)
-        where = np.empty((k, k), dtype=np.intp)
-        where[i, j] = where[j, i] = np.arange(len(i))
-        return np.asarray((weights @ self.outer)[:, where])
+        return np.asarray((weights @ self.outer)[:, self.packed])
 
     def penalized(self, u: Array) -> Array:
         """`S u`: the neurons with a free bias set to zero."""

@@ -65,18 +65,11 @@ class Side:
 
     def climb(self, U: Array) -> Array:
         """Climb from each row of U (m, k), remembering the vectors N met; returns the neurons reached, of cost one."""
-        ends = climb(self.Z, self.p, np.broadcast_to(self.v, (len(U), len(self.v))), U, CLIMB)
-        costs = np.linalg.norm(ends.u[:, : self.p], axis=1)
-        usable = costs > 0
-        reached = self.bounded(ends.u[usable] / costs[usable, None])
-        for u, c in zip(self._scaled(reached), ends.c[usable], strict=True):
+        weights = np.broadcast_to(self.v, (len(U), len(self.v)))
+        reached, slopes = peaks(self.Z, weights, self.p, self.radius, U)
+        for u, c in zip(self._scaled(reached), slopes, strict=True):
             self.pool.add(u, c[self.n_positive :] @ self.rows[self.n_positive :])
         return reached
-
-    def bounded(self, u: Array) -> Array:
-        """Neurons of cost one with a free bias cut off where it stops to matter."""
-        u[..., self.p :] = np.clip(u[..., self.p :], -self.radius, self.radius)
-        return u
 
     def _scaled(self, U: Array) -> Array:
         """Directions in which a free bias and the penalised coordinates are comparable."""
@@ -89,18 +82,22 @@ class Side:
         return np.asarray(self.pool.sums[(self._scaled(W) @ self.pool.directions.T).argmax(axis=1)])
 
 
-def best_for_output(Z: Array, a: Array, p: int, radius: float, u: Array) -> tuple[Array, Array] | None:
-    """Slopes (n,) and neuron of the local maximum of the correlation with a (n,) that a climb from u reaches.
+def peaks(Z: Array, a: Array, p: int, radius: float, U: Array) -> tuple[Array, Array]:
+    """Where climbs of the correlations with a (m, n) from the rows of U (m, k) end, but for those that shrink to zero.
 
-    None where the correlation vanishes.
+    Returns the neurons, of cost one, and the slopes (., n) there.
     """
-    end = climb(Z, p, a[None], u[None], CLIMB)
-    cost = float(np.linalg.norm(end.u[0, :p]))
-    if cost == 0:
-        return None
-    new = end.u[0] / cost
-    new[p:] = np.clip(new[p:], -radius, radius)
-    return end.c[0], new
+    ends = climb(Z, p, a, U, CLIMB)
+    costs = np.linalg.norm(ends.u[:, :p], axis=1)
+    alive = costs > 0
+    return bounded(ends.u[alive] / costs[alive, None], p, radius), ends.c[alive]
+
+
+def bounded(U: Array, p: int, radius: float) -> Array:
+    """Neurons of cost one with a free bias cut off where it stops to matter."""
+    U = np.array(U)
+    U[..., p:] = np.clip(U[..., p:], -radius, radius)
+    return U
 
 
 @dataclass(eq=False)

@@ -35,7 +35,7 @@ from convexrelu.arrays import EPS, Array, frozen, row_norms
 from convexrelu.errors import InvalidInputError
 from convexrelu.pricing.bound import BATCH, OPEN_LIMIT, DualNormBound
 from convexrelu.pricing.boxes import FINEST
-from convexrelu.pricing.slopes import best_for_output
+from convexrelu.pricing.slopes import bounded, peaks
 from convexrelu.pricing.task_boxes import (
     STEEPEST,
     Quadratic,
@@ -187,18 +187,12 @@ class _Search:
         if starts is not None:
             U = np.vstack([U, np.asarray(starts, dtype=float)])
         U = U[row_norms(U[:, : self.p]) > 0]
-        U = self._bounded(U / row_norms(U[:, : self.p])[:, None])
+        U = bounded(U / row_norms(U[:, : self.p])[:, None], self.p, self.radius)
         values = self._record(U)
         for u in U[values > PROMISING * self.target]:
             if time.perf_counter() > deadline:
                 break
             self._climb(u)
-
-    def _bounded(self, U: Array) -> Array:
-        """Neurons of cost one with a free bias cut off where it stops to matter."""
-        U = np.array(U)
-        U[..., self.p :] = np.clip(U[..., self.p :], -self.radius, self.radius)
-        return U
 
     def _scaled(self, U: Array) -> Array:
         """Directions in which a free bias and the penalised coordinates are comparable."""
@@ -222,10 +216,10 @@ class _Search:
             if not norm > value * (1 + 1e-13):
                 break
             value = norm
-            found = best_for_output(self.side.Z, self.side.N @ (P / norm), self.p, self.radius, u)
-            if found is None:
+            neurons, found = peaks(self.side.Z, (self.side.N @ (P / norm))[None], self.p, self.radius, u[None])
+            if not len(neurons):
                 break
-            slopes, u = found
+            u, slopes = neurons[0], found[0]
         if slopes is not None:
             self._record(u[None])
             self.pool.add(self._scaled(u), slopes)
@@ -272,7 +266,7 @@ class _Search:
     def _explore(self, open_: Quadratic) -> None:
         """Look for better neurons among the centres."""
         costs = row_norms(open_.C[:, : self.p])[:, None]
-        U = self._bounded(open_.C / costs)
+        U = bounded(open_.C / costs, self.p, self.radius)
         values = self._record(U)
         best = int(values.argmax())
         if values[best] > PROMISING * self.target and len(self.pool.seen) < 500:
