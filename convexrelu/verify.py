@@ -107,12 +107,11 @@ def verify(
     if problem.is_interpolation:
         raise UnsupportedError("`verify` is for penalised problems; write `certify(problem, network)` to interpolate.")
     network, imported = _network(problem, model)
-    objective = _finite_objective(problem, network)
+    objective, state = _measured(problem, network)
     local = improvements(problem, network, 0.1 * tol)
     reduced = local[-1].network
     cold = problem.arrangement.Z.shape[1] <= COLD_RANK and problem.Y.shape[1] == 1
     warm_start = None if cold or reduced.n_neurons > WARM_WIDTH else reduced
-    state = stationarity(problem, network)
     left = None
     if time_limit is not None:
         left = max(SOLVER_SHARE * time_limit - (time.perf_counter() - began), LEAST_SHARE * time_limit)
@@ -197,12 +196,15 @@ def _few_patterns(problem: TrainingProblem) -> Patterns | None:
         return None
 
 
-def _finite_objective(problem: TrainingProblem, network: Network) -> float:
+def _measured(problem: TrainingProblem, network: Network) -> tuple[float, Stationarity]:
     with np.errstate(over="ignore", invalid="ignore"):
         objective = problem.objective(network)
-    if not math.isfinite(objective):
-        raise InvalidInputError("`model` has weights so large that its objective overflows: its training diverged.")
-    return objective
+        state = stationarity(problem, network) if math.isfinite(objective) else None
+    if state is None or not math.isfinite(max(state.gradient, state.directional)):
+        raise InvalidInputError(
+            "`model` has weights so large that its objective, or its gradient, overflows: its training diverged."
+        )
+    return objective, state
 
 
 def _rounding(imported: Imported, X: Array, F: Array) -> float:
