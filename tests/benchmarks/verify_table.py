@@ -22,8 +22,8 @@ an oracle and `solve` (see `verify_truth`). The last column complains where
 
 scikit-learn's Adam in batches decays by other than the stated amount, and its constant steps end far from stationary
 for either: "different objective" and "not converged" are both right there. True gaps are to the best network known in
-the end. Columns: "trained" and "own" are what training on and a network of the same patterns gain; seconds are those of
-`verify`, CPU and wall.
+the end. Columns: "trained" and "own" are what training on (where it matters) and a network of the same patterns gain;
+seconds are those of `verify`, CPU and wall.
 """
 
 from __future__ import annotations

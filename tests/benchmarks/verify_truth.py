@@ -129,8 +129,13 @@ class Row:
 
     def __post_init__(self):
         self.P, self.improved = self.truth.value(self.net), self.truth.value(torch_net(self.v.improved))
-        if self.v.verdict in (cr.Verdict.STATIONARY, cr.Verdict.NOT_CONVERGED):
-            self.trained, self.repaired = self.truth.trained_on(self.net), self._repaired()
+        if self.v.verdict not in (cr.Verdict.STATIONARY, cr.Verdict.NOT_CONVERGED):
+            return
+        self.repaired = self._repaired()
+        # Training on cannot speak against "not converged" once a network of the same patterns speaks for it.
+        settled = self.v.verdict is cr.Verdict.NOT_CONVERGED and self._gain(self.repaired) > 0.1 * self.gap
+        if not settled:
+            self.trained = self.truth.trained_on(self.net)
 
     def _repaired(self):
         """The lowest objective of the improvements whose neurons have patterns of the network's own."""
@@ -175,7 +180,7 @@ class Row:
 
     def _moves(self):
         """What training on gains, or a network of the same patterns: nothing at a directionally stationary point."""
-        return self._gain(min(self.trained, self.repaired))
+        return self._gain(np.nanmin([self.trained, self.repaired]))
 
     def _adds_up(self):
         """Parts, the neuron that is missing, and every improvement are what they are said to be."""
