@@ -216,6 +216,8 @@ class Network:
         ------
         UnsupportedError
             If it is anything else; the message names the layer.
+        InvalidInputError
+            If weights are not finite, or the description does not fit the state dict.
         NotInstalledError
             If PyTorch is missing.
         """
@@ -223,6 +225,8 @@ class Network:
 
         if isinstance(module, Mapping):
             return cls.from_imported(read_state_dict(module, layers, activation))
+        if layers is not None or activation is not None:
+            raise InvalidInputError("`layers` and `activation` describe a state dict; a module says itself what it is.")
         return cls.from_imported(read_module(module))
 
     @classmethod

@@ -84,6 +84,12 @@ def verify(
     better one, in hand, proves not to be optimal. The bound comes from solving the problem: the network's own residual
     gives a useful one only very near the optimum.
 
+    "Different objective" is said only of networks that came to rest under another one. Trained by AdamW with steps that
+    do not fall to zero, or for too short a time for its decay to act (at 1e-3 of a mean loss, some thousand steps), a
+    network is at rest under none: it is "not converged", and all that its weights tell is
+    `stationarity.implied_weight_decay`, far from the stated one. On losses with kinks they may not even tell that; the
+    report says so.
+
     References
     ----------
     Y. Wang, J. Lacotte and M. Pilanci, "The hidden convex optimization landscape of two-layer ReLU neural networks",
