@@ -295,6 +295,23 @@ def test_a_folded_scaler_is_noted():
     assert "folded" in str(cr.verify(problem, pipeline))
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e-150, 1e150])
+def test_weights_of_any_size(size):
+    """The bound does not depend on the network; what its squares cannot hold must not change a verdict or a kind."""
+    network = cr.Network([[size], [-size]], [size, size], [[1.0], [0.5]])
+    v = cr.verify(sine(), network)
+    assert v.verdict is cr.Verdict.NOT_CONVERGED
+    assert v.certificate.lower_bound <= sine().objective(v.improved) <= 1.001 * v.certificate.lower_bound
+    assert np.isfinite([v.stationarity.gradient, v.stationarity.residual]).all()
+
+
+def test_weights_whose_gradient_overflows():
+    problem = cr.TrainingProblem([[1e4], [0.0]], [1.0, 0.0], 0.1)
+    for size in (1e153, 1e200):  # of the gradient alone, and of the objective
+        with pytest.raises(InvalidInputError, match="or its gradient, overflows: its training diverged"):
+            cr.verify(problem, cr.Network([[1e-4]], [0.0], [[size]]))
+
+
 def test_what_cannot_be_verified():
     with pytest.raises(UnsupportedError, match="penalised problems"):
         cr.verify(cr.TrainingProblem.interpolation([[0.0], [1.0]], [0.0, 1.0]), cr.Network([[1.0]], [0.0], [[1.0]]))
