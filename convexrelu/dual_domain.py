@@ -154,8 +154,6 @@ class DualDomain:
         labels = self.Y if coupled else np.where(self._box[1] > 0, 1.0, -1.0)
         data = DataLoss(SoftmaxLoss() if coupled else LogisticLoss(), labels[heavy], weight[:, 0])
         nu = fit_linear(data, free, np.zeros(free.shape[1])).nu
-        U = np.linalg.svd(free, full_matrices=False)[0]
-        nu = nu - U @ (U.T @ nu)
         lower, upper = (bound[heavy] for bound in self._box)
         room = np.minimum(nu - np.maximum(lower, -weight), np.minimum(upper, weight) - nu)
         if float((room / weight).min()) <= DEEP:

@@ -20,20 +20,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convexrelu.arrays import EPS, Array, row_norms
+from convexrelu.arrays import EPS, Array
 from convexrelu.certificate import TINY, Certificate
 from convexrelu.losses import Loss
 from convexrelu.univariate.label_radius import label_radius
 from convexrelu.univariate.penalized_skip import best_skip, without_line
+from convexrelu.univariate.running_sums import WIDE, WIDE_EPS, Wide, double_sum, rounded_alike, sizes
 from convexrelu.univariate.samples import Samples
 from convexrelu.univariate.sectors import sector_bounds
 from convexrelu.univariate.spline import Spline
-
-WIDE = np.longdouble
-Wide = NDArray[np.longdouble]
-WIDE_EPS = float(np.finfo(WIDE).eps)
-# Multiples of one number up to two to this power add up without rounding.
-QUANTA = int(np.finfo(WIDE).nmant)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,8 +170,11 @@ class _Constraint:
         for column in 2 * columns:
             heavy = weight * column
             if column @ heavy > 0:
-                share = np.einsum("i,it->t", column, wide).astype(np.float64) / (column @ heavy)
-                wide -= heavy[:, None] @ share[None]
+                seen = np.einsum("i,it->t", column, wide).astype(np.float64)
+                # Where large numbers cancel the sum's own rounding would do more harm than good.
+                rounding = WIDE_EPS * math.sqrt(len(wide)) * float(np.abs(column) @ sizes(wide))
+                if float(np.abs(seen).max()) > rounding:
+                    wide -= heavy[:, None] @ seen[None] / (column @ heavy)
         return wide
 
     def radius(self, objective: float, Y: Array, loss: Loss) -> float:
@@ -218,62 +216,17 @@ def _rounded(wide: Wide, lower: Array, upper: Array) -> Array:
 
 def double_sum_bounds(x: Array, nu: Array, skip: str) -> DoubleSum:
     """Bounds that account for every rounding of two running sums (`skip`: which neurons face left)."""
-    c, c_error = running_sum(nu)
-    h = np.diff(x.astype(WIDE))[:, None]
-    steps = h * c[:-1]
-    G = np.cumsum(steps, axis=0, dtype=WIDE)
-    # One rounding in each entry of c and three in each step; half a unit in the last place in each partial sum.
-    size = _size(steps).sum()
-    G_error = float(x[-1] - x[0]) * (1 + EPS) * c_error + WIDE_EPS * (3 * size + 2 * _size(G).sum())
-    # The errors themselves are sums of rounded numbers; norms are rounded too.
-    G_error = 1.01 * G_error
+    c, c_error, G, G_error = double_sum(x, nu)
+    # Norms are rounded too.
     safety = 1 + 8 * (nu.shape[1] + 4) * EPS
     total = (_norm(c[-1]) * (1 + 2 * WIDE_EPS) + c_error) * safety
     if not len(G):
         return DoubleSum(0.0, total, 0.0)
-    largest, last = _size(G).max(), G[-1]
+    largest, last = sizes(G).max(), G[-1]
     if skip != "free":
         # Neurons that face right see g(t) - G_n, up to a (t - x_n).
-        largest = max(largest, _size(G - last).max(), _norm(last)) + 2 * total * float(x[-1] - x[0]) + G_error
+        largest = max(largest, sizes(G - last).max(), _norm(last)) + 2 * total * float(x[-1] - x[0]) + G_error
     return DoubleSum((largest + G_error) * safety, total, (_norm(last) + G_error) * safety)
-
-
-def rounded_alike(wide: Wide) -> Array:
-    """In double precision, each entry rounded so that the running sums stay as near as any entry does.
-
-    Rounded one by one the errors would walk at random, and the double sum with them.
-    """
-    peak = float(np.abs(wide).max(initial=0.0))
-    if not (peak > 1e-280 and math.isfinite(peak)):
-        return wide.astype(np.float64)
-    quantum = math.ldexp(1.0, math.frexp(peak)[1] + 1 - np.finfo(np.float64).nmant)
-    sums = wide / quantum
-    np.rint(np.cumsum(sums, axis=0, out=sums), out=sums)
-    rounded = sums.astype(np.float64)
-    np.subtract(sums[1:], sums[:-1], out=rounded[1:], casting="same_kind")
-    return rounded * quantum
-
-
-def running_sum(nu: Array) -> tuple[NDArray[np.longdouble], float]:
-    """Running sums (n, T), each rounded once, and a bound on the norm of any other error of a row.
-
-    Rounding would build up over the sum, so it is taken of multiples of a quantum, where it is exact, and of the small
-    rests aside (S. Rump, T. Ogita, S. Oishi, "Accurate floating-point summation", SIAM J. Sci. Comput. 2008).
-    """
-    peak = 2 * float(np.abs(np.cumsum(nu, axis=0)).max()) + float(np.abs(nu).max())
-    quantum = math.ldexp(1.0, max(math.frexp(peak)[1] + 1 - QUANTA, -1000))
-    coarse = np.rint(nu / quantum) * quantum
-    c, rest = np.cumsum(coarse, axis=0, dtype=WIDE), np.cumsum(nu - coarse, axis=0, dtype=WIDE)
-    if not max(float(c.max()), -float(c.min())) < math.ldexp(quantum, QUANTA):
-        return np.cumsum(nu, axis=0, dtype=WIDE), math.inf
-    c += rest
-    return c, 1.01 * WIDE_EPS * float(_size(rest).sum())
-
-
-def _size(A: NDArray[np.longdouble]) -> Array:
-    """Norms of the rows in double precision."""
-    B = A.astype(np.float64)
-    return np.abs(B[:, 0]) if A.shape[1] == 1 else row_norms(B)
 
 
 def _norm(v: NDArray[np.longdouble]) -> float:
