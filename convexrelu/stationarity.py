@@ -35,8 +35,8 @@ WINDOW, SLOW = 30, 0.995
 STATIONARY = 0.03
 # Another objective explains a network when its residual is below the first, and this share of the stated one's.
 EXPLAINED, OF_STATED = 0.2, 0.1
-# With fewer hidden weights, one weight decay or another fits by chance. Measured on random networks of one to three neurons:
-# of 1, 2, 3 and more weights 13 %, 1.7 %, 0.5 % and 0.06 %.
+# With fewer hidden weights, one weight decay or another fits by chance. Measured on random networks of one to three
+# neurons: of 1, 2, 3 and more weights 13 %, 1.7 %, 0.5 % and 0.06 %.
 FEWEST = 4
 OPTIONAL = ("hidden_bias", "output_bias", "skip")
 TINY = 1e-300
