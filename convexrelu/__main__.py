@@ -6,13 +6,12 @@ Letters: `X` (n, d) data, `y` (n,) targets, `lam` weight decay; `W` (d, m), `b` 
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,6 +21,7 @@ import numpy as np
 from convexrelu import __version__
 from convexrelu.arrays import Array
 from convexrelu.errors import ConvexReLUError, InvalidInputError
+from convexrelu.table import Columns, read_columns
 
 if TYPE_CHECKING:
     from convexrelu.certificate import Certificate
@@ -72,7 +72,8 @@ def _demo(options: argparse.Namespace) -> int:
     data = load_diabetes()
     x, y = data.data[:, [data.feature_names.index("bmi")]], data.target
     X, Y = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()
-    problem = _problem(X, Y, None, "squared", {"bias": "penalized"})
+    problem = cr.TrainingProblem(X, Y)
+    problem = problem.with_weight_decay(DEFAULT_FRACTION * problem.max_weight_decay())
     print(f"diabetes ({len(X)} patients): disease progression from body mass index, both standardized")
     print(f"weight decay {problem.weight_decay:.6g} ({DEFAULT_FRACTION:g} of the maximum), penalized bias")
     print("\nconvexrelu", flush=True)
@@ -91,26 +92,22 @@ def _fit(options: argparse.Namespace) -> int:
     import convexrelu as cr
 
     _check_out(options.out)
-    table = _read_csv(options.data)
-    targets = table.columns(options.target)
-    features = [name for name in table.names if name not in targets]
-    values = table.select([*features, *targets])
-    scaling = _scaling(values, len(targets), _loss(options.loss)) if options.standardize else None
-    problem = _problem(
-        *_split(values, len(targets), scaling), options.weight_decay, _loss(options.loss), _modes(options)
-    )
+    data, loss = read_columns(options.data, options.target, options.sample_weight), _loss(options.loss)
+    scaling = data.scaling(targets_too=not loss.is_classification) if options.standardize else None
+    problem = _problem(data.scaled(scaling), options.weight_decay, loss, _modes(options))
     result = cr.solve(problem, **_given(options, "patterns", "backend", "tol", "time_limit"))
-    _print_data(problem, targets)
+    _print_data(problem, data)
     _print_certificate(result.certificate, result.network)
     _print_rows({"status": f"{result.status.name}: {result.status.advice}", "patterns": len(result.patterns)})
     if options.out is not None:
         about = {
-            "features": features,
-            "target": ", ".join(targets),
+            "features": data.features,
+            "target": ", ".join(data.targets),
+            "sample_weight": data.weight_name,
             "scaling": scaling,
             "weight_decay": problem.weight_decay,
+            "loss": options.loss,
         }
-        about["loss"] = options.loss
         about |= {name: getattr(problem, name) for name in ("bias", "output_bias", "skip")}
         replace(result.network, metadata=about).save(options.out)
         _print_rows({"saved": options.out})
@@ -122,15 +119,15 @@ def _certify(options: argparse.Namespace) -> int:
 
     network = cr.Network.load(options.network)
     about = network.metadata
-    X, y, targets = _data_of(options, about)
+    data = _data_of(options, about, options.sample_weight or about.get("sample_weight"))
     lam = about.get("weight_decay") if options.weight_decay is None else options.weight_decay
     if lam is None:
         raise InvalidInputError(f"{options.network} does not record its weight decay; write `--weight-decay LAM`.")
     modes = {name: about[name] for name in ("bias", "output_bias", "skip") if name in about} | _modes(options)
     loss = _loss(options.loss or about.get("loss", "squared"))
-    problem = cr.TrainingProblem(X, y, weight_decay=lam, loss=loss, **modes)
+    problem = _problem(data, lam, loss, modes)
     certificate = cr.certify(problem, network, **_given(options, "tol", "time_limit"))
-    _print_data(problem, targets)
+    _print_data(problem, data)
     _print_certificate(certificate, network)
     return 0
 
@@ -143,8 +140,8 @@ def _verify(options: argparse.Namespace) -> int:
         model: Any = cr.Network.load(options.model)
     else:
         model = read_file(options.model, _layers(options.layers), options.activation)
-    X, y, _ = _data_of(options, model.metadata)
-    verification = cr.verify(_stated_problem(options, X, y), model, **_given(options, "tol", "time_limit"))
+    data = _data_of(options, model.metadata, options.sample_weight)
+    verification = cr.verify(_stated_problem(options, data), model, **_given(options, "tol", "time_limit"))
     print(verification.report())
     if options.out is not None:
         replace(verification.improved, metadata=verification.network.metadata).save(options.out)
@@ -162,7 +159,7 @@ def _layers(text: str | None) -> dict[str, str] | None:
     return {role.strip(): name.strip() for role, _, name in pairs}
 
 
-def _stated_problem(options: argparse.Namespace, X: Array, y: Array) -> TrainingProblem:
+def _stated_problem(options: argparse.Namespace, data: Columns) -> TrainingProblem:
     """The objective that the options state: this package's own, or PyTorch's with a reduction."""
     import convexrelu as cr
 
@@ -170,9 +167,10 @@ def _stated_problem(options: argparse.Namespace, X: Array, y: Array) -> Training
     if options.weight_decay is None:
         raise InvalidInputError("`--weight-decay LAM` is missing: the one the network was trained with.")
     chosen: dict[str, Any] = _modes(options) | {"loss": _loss(options.loss or "squared")}
+    chosen |= {"X": data.X, "Y": data.Y, "weight_decay": options.weight_decay, "sample_weight": data.weight}
     if options.reduction is None:
-        return cr.TrainingProblem(X, y, options.weight_decay, **chosen)
-    return cr.TrainingProblem.from_torch(X, y, options.weight_decay, reduction=options.reduction, **chosen)
+        return cr.TrainingProblem(**chosen)
+    return cr.TrainingProblem.from_torch(reduction=options.reduction, **chosen)
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -233,77 +231,6 @@ def _adam(X: Array, y: Array, lam: float, seed: int) -> tuple[Array, Array, Arra
 # -- data -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Table:
-    """A CSV file: names of the columns and a float matrix (rows, columns)."""
-
-    path: str
-    names: list[str]
-    values: Array
-
-    def column(self, key: str) -> str:
-        """Name of the column that `key` names or numbers (from 0; negative from the end)."""
-        if self.names.count(key) == 1:
-            return key
-        try:
-            return self.names[int(key)]
-        except (ValueError, IndexError):
-            known = ", ".join(self.names[:10]) + (", ..." if len(self.names) > 10 else "")
-            message = f"{self.path} has no column {key!r}; its {len(self.names)} columns are: {known}."
-            raise InvalidInputError(message) from None
-
-    def columns(self, keys: Sequence[str]) -> list[str]:
-        """Names of the target columns; some column must be left for a feature."""
-        names = list(dict.fromkeys(self.column(key) for key in keys))
-        if len(names) == len(self.names):
-            raise InvalidInputError(f"`--target` takes all {len(names)} columns of {self.path}; leave some features.")
-        return names
-
-    def select(self, names: Sequence[str]) -> Array:
-        return self.values[:, [self.names.index(name) for name in names]]
-
-
-def _read_csv(path: str) -> _Table:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        try:
-            rows = [(line, row) for line, row in enumerate(csv.reader(file), 1) if any(cell.strip() for cell in row)]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise InvalidInputError(f"{path} is not a CSV file in UTF-8: {error}.") from None
-    if len(rows) < 2:
-        raise InvalidInputError(f"{path} has {len(rows)} non-empty lines; it needs a header and at least one row.")
-    names = [name.strip() for name in rows[0][1]]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise InvalidInputError(f"{path} has two columns named {repeated[0]!r}; rename one.")
-    if len(names) < 2:
-        raise InvalidInputError(f"{path} has the single column {names[0]!r}; it needs features and a target.")
-    return _Table(path, names, np.array([_numbers(path, line, names, row) for line, row in rows[1:]]))
-
-
-def _numbers(path: str, line: int, names: list[str], row: list[str]) -> list[float]:
-    if len(row) != len(names):
-        raise InvalidInputError(f"{path}, row {line}: {len(row)} cells where the header has {len(names)}.")
-    return [_number(path, line, name, cell) for name, cell in zip(names, row, strict=True)]
-
-
-def _number(path: str, line: int, name: str, cell: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise InvalidInputError(f"{path}, row {line}, column {name!r}: {cell!r} is not a finite number.")
-    return value
-
-
-def _scaling(values: Array, n_targets: int, loss: Loss) -> dict[str, list[float]]:
-    """Mean and standard deviation (1 for a constant column) of each column; labels, the last ones, stay as they are."""
-    center, spread = values.mean(axis=0), np.where(np.ptp(values, axis=0) > 0, values.std(axis=0), 1.0)
-    if loss.is_classification:
-        center[-n_targets:], spread[-n_targets:] = 0.0, 1.0
-    return {"center": center.tolist(), "scale": spread.tolist()}
-
-
 def _loss(text: str) -> Loss:
     """The loss of a name, or of a name and its parameter: `quantile:0.9`, `huber:0.5`."""
     from convexrelu.losses import HuberLoss, QuantileLoss, get_loss
@@ -321,26 +248,17 @@ def _loss(text: str) -> Loss:
         raise InvalidInputError(message) from None
 
 
-def _data_of(options: argparse.Namespace, about: dict[str, Any]) -> tuple[Array, Array, list[str]]:
-    """Features and targets as a network was trained on them, and the targets' names."""
-    table = _read_csv(options.data)
-    targets = table.columns(options.target)
-    features = [table.column(name) for name in about.get("features", [n for n in table.names if n not in targets])]
-    X, y = _split(table.select([*features, *targets]), len(targets), about.get("scaling"))
-    return X, y, targets
+def _data_of(options: argparse.Namespace, about: dict[str, Any], weight: str | None) -> Columns:
+    """The columns as a network was trained on them."""
+    data = read_columns(options.data, options.target, weight, about.get("features"))
+    return data.scaled(about.get("scaling"))
 
 
-def _split(values: Array, n_targets: int, scaling: dict[str, list[float]] | None) -> tuple[Array, Array]:
-    """Features and targets, the last columns, as the network sees them."""
-    if scaling is not None:
-        values = (values - scaling["center"]) / scaling["scale"]
-    return values[:, :-n_targets], values[:, -n_targets:]
-
-
-def _problem(X: Array, y: Array, lam: float | None, loss: str | Loss, modes: dict[str, str]) -> TrainingProblem:
+def _problem(data: Columns, lam: float | None, loss: str | Loss, modes: dict[str, str]) -> TrainingProblem:
     import convexrelu as cr
 
-    problem = cr.TrainingProblem(X, y, weight_decay=1.0 if lam is None else lam, loss=loss, **modes)
+    decay = 1.0 if lam is None else lam
+    problem = cr.TrainingProblem(data.X, data.Y, decay, loss=loss, sample_weight=data.weight, **modes)
     if lam is not None:
         return problem
     # A largest useful value of zero means that the targets need no neuron: any weight decay will do.
@@ -361,11 +279,12 @@ def _print_rows(rows: dict[str, object]) -> None:
         print(f"  {name:<17} {value}")
 
 
-def _print_data(problem: TrainingProblem, targets: Sequence[str]) -> None:
+def _print_data(problem: TrainingProblem, data: Columns) -> None:
     n, d = problem.X.shape
-    _print_rows(
-        {"samples": n, "features": d, "target": ", ".join(targets), "weight decay": f"{problem.weight_decay:.6g}"}
-    )
+    rows: dict[str, object] = {"samples": n, "features": d, "target": ", ".join(data.targets)}
+    if data.weight_name is not None:
+        rows["sample weight"] = data.weight_name
+    _print_rows(rows | {"weight decay": f"{problem.weight_decay:.6g}"})
 
 
 def _print_certificate(certificate: Certificate, network: Network) -> None:
@@ -450,11 +369,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_data_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "data", metavar="DATA.csv", help="numbers under a header line; every column but the target is a feature"
-    )
+    parser.add_argument("data", metavar="DATA.csv", help="numbers under a header line; every other column is a feature")
     told = "its name or number (from 0; -1 is the last); once for each of several tasks"
     parser.add_argument("--target", required=True, action="append", metavar="COL", help=told)
+    parser.add_argument(
+        "--sample-weight",
+        metavar="COL",
+        help="column of non-negative weights of the samples' losses (default: none; certify: as saved)",
+    )
     parser.add_argument(
         "--loss",
         metavar="LOSS",

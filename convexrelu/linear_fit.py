@@ -46,6 +46,9 @@ def fit_linear(data: DataLoss, Q: Array, ridge: Array) -> LinearFit:
     if data.loss.is_smooth:
         beta = _smooth(data, Q, ridge)
         return LinearFit(scale[:, None] * beta, -data.gradient(Q @ beta))
+    nothing = np.zeros((Q.shape[1], data.Y.shape[1]))
+    if data.value(np.zeros_like(data.Y)) == 0:  # a solver would leave rounding, which is large next to nothing
+        return LinearFit(nothing, np.zeros_like(data.Y))
     fit = fit_by_cones(data, Q, ridge)
     return LinearFit(scale[:, None] * fit.beta, fit.nu)
 

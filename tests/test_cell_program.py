@@ -9,10 +9,18 @@ from strategies import data, examples, vectors
 
 import convexrelu as cr
 from convexrelu.native.bridge import reduced_problem
-from convexrelu.native.cell_program import in_cells, minimise_in_cells
+from convexrelu.native.cell_program import _bits, in_cells, minimise_in_cells
+from convexrelu.native.proximal import ProximalLoss
 from convexrelu.native.reduced import Iterate, evaluate
 
 BIASES = ["none", "penalized", "free"]
+LOSSES = {
+    "squared": lambda f, y: 0.5 * cp.sum_squares(f - y),
+    "absolute": lambda f, y: cp.norm1(f - y),
+    "huber": lambda f, y: 0.5 * cp.sum(cp.huber(f - y, 1)),
+    "hinge": lambda f, y: cp.sum(cp.pos(1 - cp.multiply(y, f))),
+    "squared_hinge": lambda f, y: 0.5 * cp.sum_squares(cp.pos(1 - cp.multiply(y, f))),
+}
 
 
 def program_value(problem, iterate):
@@ -24,7 +32,7 @@ def program_value(problem, iterate):
     f = sum(s * cp.multiply(D, Z @ u) for s, D, u in zip(iterate.signs, bits, U, strict=True))
     if problem.linear.shape[1]:
         f = f + problem.linear @ beta
-    cost = lam * sum(cp.norm(u[:p]) for u in U) + 0.5 * cp.sum_squares(f - y)
+    cost = lam * sum(cp.norm(u[:p]) for u in U) + LOSSES[problem.loss.loss.name](f, y)
     cost = cost + 0.5 * problem.ridge @ cp.square(beta) if len(problem.ridge) else cost
     cones = [cp.multiply(np.where(D, 1.0, -1.0), Z @ u) >= 0 for D, u in zip(bits, U, strict=True)]
     return cp.Problem(cp.Minimize(cost), cones).solve(solver=cp.CLARABEL)
@@ -40,6 +48,39 @@ def test_it_solves_the_program_over_its_cells(bias, seed):
     iterate = Iterate.of(problem, neurons, rng.choice([-1.0, 1.0], 8))
     reached = evaluate(problem, minimise_in_cells(problem, iterate, tol=1e-9, first_gap=0.1, max_steps=60))
     assert reached.objective == pytest.approx(program_value(problem, iterate), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_whose_curvature_jumps(name):
+    rng = np.random.default_rng(2)
+    X, y = rng.standard_normal((12, 2)), rng.standard_normal(12)
+    y = np.sign(y) if "hinge" in name else 2 * y
+    problem = reduced_problem(cr.TrainingProblem(X, y, loss=name, weight_decay=0.1))
+    iterate = Iterate.of(problem, rng.standard_normal((8, 3)), rng.choice([-1.0, 1.0], 8))
+    reached = evaluate(problem, minimise_in_cells(problem, iterate, tol=1e-9, first_gap=0.1, max_steps=60))
+    assert reached.objective == pytest.approx(program_value(problem, iterate), rel=1e-6)
+
+
+def test_neurons_on_opposite_kinks_get_cells_with_interiors():
+    # Rows 1 and 2 are opposite: no neuron is strictly on, or off, both, whatever its slopes there say.
+    problem = reduced_problem(cr.TrainingProblem([[1.0, 2.0], [-2.0, -2.0], [2.0, 2.0]], [3.0, -1.0, 2.0], bias="none"))
+    neuron = problem.Z[1] @ np.array([[0.0, 1.0], [-1.0, 0.0]])
+    for slopes in np.ndindex(2, 2):
+        iterate = Iterate(neuron[None], np.ones(1), np.array([[0.0, *slopes]]), np.zeros(0))
+        bits = _bits(problem, iterate)[0]
+        assert bits[1] != bits[2]
+        assert slopes[0] == slopes[1] or bits[1] == slopes[0]
+
+
+def test_a_start_near_the_boundary_is_left():
+    # From here steps with little room ran away to 3e13.
+    X, y = [[1.0, 2.0], [-2.0, -2.0], [2.0, 2.0], [-1.0, -1.0]], [3.0, -1.0, -2.0, 2.0]
+    training = cr.TrainingProblem(X, y, 0.105438, "absolute", bias="none", skip="penalized")
+    problem = reduced_problem(training, ProximalLoss(training.loss, np.zeros((4, 1)), 0.15))
+    neurons, on = np.array([[2.90632268, -1.45316134], [-1.57778371, 1.57851567]]), [1.0, 0.0, 1.0, 0.0]
+    iterate = Iterate(neurons, np.array([-1.0, 1.0]), np.array([on, on]), np.zeros(2))
+    reached = evaluate(problem, minimise_in_cells(problem, iterate, tol=1e-6, first_gap=0.01))
+    assert reached.objective <= evaluate(problem, iterate).objective
 
 
 @given(data(6, 2), vectors(6), st.sampled_from(BIASES))

@@ -215,6 +215,42 @@ def test_verify_takes_several_targets_classes_and_any_loss(loss, tmp_path, capsy
     assert capsys.readouterr().out.startswith("Globally optimal.")
 
 
+@pytest.fixture
+def weighted(tmp_path):
+    """Five samples, the weights of their losses in the middle column."""
+    path = tmp_path / "weighted.csv"
+    path.write_text("x,trust,y\n0,1,0\n1,0.5,1\n2,2,0\n3,0,9\n4,1,1\n", encoding="utf-8")
+    return str(path)
+
+
+def test_sample_weights_are_a_column(weighted, tmp_path, capsys):
+    net = str(tmp_path / "net.npz")
+    options = ["--target", "y", "--sample-weight", "trust", "--weight-decay", "0.1"]
+    assert main(["fit", weighted, *options, "--out", net]) == 0
+    out = capsys.readouterr().out
+    assert (field(out, "features"), field(out, "sample weight")) == ("1", "trust")
+    problem = cr.TrainingProblem([[0], [1], [2], [3], [4]], [0, 1, 0, 9, 1], 0.1, sample_weight=[1, 0.5, 2, 0, 1])
+    assert float(field(out, "objective")) == pytest.approx(cr.solve(problem).objective, rel=1e-6)
+    # The network knows its weights; another column states another objective.
+    assert main(["certify", net, weighted, "--target", "y"]) == 0
+    certified = capsys.readouterr().out
+    assert (field(certified, "objective"), field(certified, "sample weight")) == (field(out, "objective"), "trust")
+    assert float(field(certified, "gap")) <= 1e-3
+    assert main(["certify", net, weighted, "--target", "y", "--sample-weight", "x"]) == 0
+    assert float(field(capsys.readouterr().out, "gap")) > 0.1
+    assert main(["verify", net, weighted, *options]) == 0
+    assert capsys.readouterr().out.startswith("Globally optimal.")
+
+
+def test_sample_weights_that_cannot_be_used(weighted, data, capsys):
+    fit = ("fit", weighted, "--target", "y", "--sample-weight")
+    assert "is the target 'y'" in fails(capsys, *fit, "-1")
+    assert "no column 'w'" in fails(capsys, *fit, "w")
+    assert "leave some features" in fails(capsys, *fit, "trust", "--target", "x")
+    Path(weighted).write_text("x,trust,y\n0,-1,0\n1,2,1\n", encoding="utf-8")
+    assert "`sample_weight` must be non-negative" in fails(capsys, *fit, "trust")
+
+
 def test_some_features_must_be_left(data, capsys):
     assert "leave some features" in fails(capsys, "fit", data, "--target", "0", "--target", "1", "--target", "2")
 

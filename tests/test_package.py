@@ -16,7 +16,7 @@ PACKAGE = ROOT / "convexrelu"
 # From the bottom up: a module may import from its own line and from lines above it in this list, never from below.
 LAYERS = (
     ("errors", "arrays", "cones", "monitor"),
-    ("validation",),
+    ("validation", "table"),
     ("patterns",),
     ("losses",),
     ("interop",),

@@ -179,7 +179,7 @@ def test_a_thousand_points(T, loss, modes):
     x = rng.random(1000)
     Y = np.sin(8 * x[:, None] + np.arange(T)) + 0.3 * rng.standard_normal((1000, T))
     result = uv.fit(x, targets(loss, Y), 1.0, loss, **modes)
-    assert result.certificate.gap <= (1e-8 if loss != "softmax" else 1e-6)
+    assert result.status is cr.Status.OPTIMAL
     assert result.network.n_neurons < 60
 
 

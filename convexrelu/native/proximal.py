@@ -42,17 +42,22 @@ class ProximalLoss(Loss):
         """One over the price, smaller where the box is."""
         return weight / self.price
 
-    def _price(self, weight: Array) -> Array:
+    def compliance(self, weight: Array) -> Array:
+        """The price (n, 1) of moving each entry of nu."""
         heavy = weight > 0
         return np.where(heavy, self.price / np.where(heavy, weight, 1.0), 1.0)[:, None]
 
+    def centers(self, Y: Array, weight: Array) -> Array:
+        """Where nu is zero, but for its bounds."""
+        return Y + self.compliance(weight) * self.reference
+
     def _free(self, F: Array, Y: Array, weight: Array) -> Array:
         """The maximiser nu without its bounds."""
-        return self.reference + (Y - F) / self._price(weight)
+        return self.reference + (Y - F) / self.compliance(weight)
 
     def value(self, F: Array, Y: Array, weight: Array) -> float:
         nu = -self.gradient(F, Y, weight)
-        return float(np.sum(nu * (Y - F) - self._price(weight) * (nu - self.reference) ** 2 / 2))
+        return float(np.sum(nu * (Y - F) - self.compliance(weight) * (nu - self.reference) ** 2 / 2))
 
     def gradient(self, F: Array, Y: Array, weight: Array) -> Array:
         lower, upper = self.domain(Y, weight)
@@ -61,13 +66,13 @@ class ProximalLoss(Loss):
     def curvature(self, F: Array, Y: Array, weight: Array) -> Array:
         lower, upper = self.domain(Y, weight)
         nu = self._free(F, Y, weight)
-        return np.where((nu > lower) & (nu < upper), 1 / self._price(weight), 0.0)
+        return np.where((nu > lower) & (nu < upper), 1 / self.compliance(weight), 0.0)
 
     def dual_value(self, nu: Array, Y: Array, weight: Array) -> tuple[float, float]:
         lower, upper = self.domain(Y, weight)
         if not ((nu >= lower) & (nu <= upper)).all():
             return -math.inf, 0.0
-        return float(np.sum(nu * Y - self._price(weight) * (nu - self.reference) ** 2 / 2)), 0.0
+        return float(np.sum(nu * Y - self.compliance(weight) * (nu - self.reference) ** 2 / 2)), 0.0
 
     def fit_radius(self, value: float, Y: Array, weight: Array) -> float:
         return self.loss.fit_radius(value, Y, weight)

@@ -206,6 +206,9 @@ def _near(starts: Array, rng: np.random.Generator, n_near: int) -> Array:
 
 def _start(rows: _Rows, nu: Array, u: Array) -> _Batch:
     """Choose for each neuron the sign of its larger value (with its best bias), and scale it to `|S u| = value`."""
+    # As unit vectors: combinations of rows with huge weights would make the other starts look like rounding.
+    size = np.linalg.norm(u, axis=1)
+    u = u[size > 0] / size[size > 0, None]
     costs = rows.costs(u)
     u = rows.penalized(u[np.isfinite(costs)]) / costs[np.isfinite(costs), None]
     t = u @ rows.points.T

@@ -124,7 +124,8 @@ class BoxSlopes:
         up, down = self._rooms(s)
         pairs = [(s.p, step.p, self.above), (s.q, step.q, self.below)]
         pairs += [(up, -step.nu, self.capped), (down, step.nu, self.floored)]
-        fastest = max(float(np.max(-change / value, initial=0.0, where=on)) for value, change, on in pairs)
+        speeds = (np.divide(-change, value, out=np.zeros_like(value), where=on) for value, change, on in pairs)
+        fastest = max(float(np.max(speed, initial=0.0)) for speed in speeds)
         return min(1.0, share / fastest) if fastest > 0 else 1.0
 
     def loss(self, F: Array) -> float:
