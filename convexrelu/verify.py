@@ -17,8 +17,9 @@ from scipy.optimize import minimize_scalar
 from convexrelu.arrays import Array
 from convexrelu.certificate import Certificate
 from convexrelu.certify import SHARE, largest_neurons, own_certificate
+from convexrelu.descent import descended
 from convexrelu.errors import InvalidInputError, UnsupportedError
-from convexrelu.improvements import Improvement, improvements
+from convexrelu.improvements import DESCENDING, DESCENT_STEPS, RESOLVING, Improvement, improvements
 from convexrelu.interop.imported import Imported
 from convexrelu.interop.reading import read_model
 from convexrelu.losses import SquaredLoss
@@ -313,9 +314,26 @@ def _verdict(
         return Verdict.UNPROVEN
     if state.explanation.is_another:
         return Verdict.DIFFERENT_OBJECTIVE
-    gained = sum(step.gain for step in local) / max(abs(certificate.objective), certificate.negligible)
+    gained, last = _trained_on(problem, local)
+    gained /= max(abs(certificate.objective), certificate.negligible)
     if state.directional <= STATIONARY and gained <= max(tol, LOCAL_SHARE * attained):
         return Verdict.STATIONARY
     # A network that is nearly as good as a stationary one, where its repairs and further training end, is next to it.
-    near = gained <= LOCAL_SHARE * attained and directional_residual(problem, local[-1].network) <= STATIONARY
+    near = gained <= LOCAL_SHARE * attained and directional_residual(problem, last) <= STATIONARY
     return Verdict.STATIONARY if near else Verdict.NOT_CONVERGED
+
+
+def _trained_on(problem: TrainingProblem, local: tuple[Improvement, ...]) -> tuple[float, Network]:
+    """What a network gains without new neurons, and where it ends.
+
+    A stationary network of one task is the best of its own patterns; one of several tasks may lack further neurons of
+    these patterns, of other output directions, and solving again brings them in.
+    """
+    if problem.Y.shape[1] == 1:
+        return sum(step.gain for step in local), local[-1].network
+    kept = [step for step in local if step.name not in (RESOLVING, DESCENDING)]
+    network, gained = kept[-1].network, sum(step.gain for step in kept)
+    if problem.loss.is_smooth:
+        network = descended(problem, network, DESCENT_STEPS)
+        gained += kept[-1].objective - problem.objective(network)
+    return gained, network

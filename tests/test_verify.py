@@ -94,6 +94,16 @@ def test_an_optimum_over_its_own_patterns_that_slides_into_another_cell_is_not_s
     assert v.verdict is cr.Verdict.NOT_CONVERGED
 
 
+def test_a_neuron_of_several_tasks_that_lacks_another_of_its_own_pattern():
+    """Of Y = 2 I one neuron fits one of two equal singular values; no descent makes two neurons of it."""
+    problem = cr.TrainingProblem(np.eye(2), 2 * np.eye(2), 0.1, bias="none")
+    u = np.sqrt((2 - 0.1) / 2)
+    v = cr.verify(problem, cr.Network([[u, u]], None, [[u, u]], bias="none"))
+    assert v.objective == pytest.approx(2.195) and problem.objective(v.improved) == pytest.approx(0.39, rel=1e-3)
+    assert v.stationarity.directional < 1e-8
+    assert v.verdict is cr.Verdict.STATIONARY
+
+
 def test_a_network_of_another_weight_decay():
     network = cr.solve(sine(0.1)).network
     v = cr.verify(sine(2.0), network)

@@ -136,7 +136,8 @@ class Row:
         self.P, self.improved = self.truth.value(self.net), self.truth.value(torch_net(self.v.improved))
         if self.v.verdict not in (cr.Verdict.STATIONARY, cr.Verdict.NOT_CONVERGED):
             return
-        self.repaired = self._repaired()
+        # With several tasks a stationary network may lack neurons of its own patterns.
+        self.repaired = self._repaired() if self.truth.Y.shape[1] == 1 else self.P
         # Training on cannot speak against "not converged" once a network of the same patterns speaks for it.
         settled = self.v.verdict is cr.Verdict.NOT_CONVERGED and self._gain(self.repaired) > 0.1 * self.gap
         if self.v.verdict is cr.Verdict.STATIONARY:
