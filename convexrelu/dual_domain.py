@@ -230,13 +230,14 @@ class DualDomain:
         return (max(objective, 0.0) + size * hidden) / depth * (1 + 1e-9) if depth > 0 else math.inf
 
     def leak(self, nu: Array) -> float:
-        """Bound on |nu^T Q beta| / |Q beta|: what rounding leaves of orthogonality."""
+        """Bound on |nu^T Q beta| / |Q beta| over the samples used: what rounding leaves of orthogonality."""
+        if nu[~self.used].any():  # fits there have no bound
+            return math.inf
         rounding = 4 * (len(nu) + 4) * EPS * float(np.linalg.norm(nu))
         return min(float(np.linalg.norm(self.basis.T @ nu)) + rounding, self._exact_leak(nu))
 
     def _exact_leak(self, nu: Array) -> float:
         """The same by the columns themselves: |Q^T nu|, in extended precision, over the least singular value of Q."""
-        Q = np.where(self.used[:, None], self.free, 0.0)
         Q, nu = self.free[self.used], nu[self.used]
         if len(Q) < Q.shape[1]:
             return math.inf
