@@ -30,3 +30,8 @@ def safe_row_norms(A: Array) -> Array:
     largest = np.abs(A).max(axis=1, initial=0.0)
     unit = np.where(largest > 0, largest, 1.0)
     return np.asarray(unit * row_norms(A / unit[:, None]))
+
+
+def power_of_two(A: Array) -> float:
+    """The power of two next to the largest entry, one if there is none: a unit that loses no digits."""
+    return float(2.0 ** np.frexp(np.abs(A).max(initial=0.0))[1])

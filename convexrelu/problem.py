@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from convexrelu.arrays import EPS, Array, frozen, row_norms
+from convexrelu.arrays import EPS, Array, frozen, power_of_two, row_norms
 from convexrelu.dual_domain import DualDomain
 from convexrelu.errors import InvalidInputError
 from convexrelu.interpolation import check_interpolable
@@ -358,7 +358,9 @@ class TrainingProblem:
         D(s nu) with the best s among those with s tau(nu) <= lam. Where nu is not exactly orthogonal to the free
         columns, <nu, Qf beta> is subtracted, bounded over the networks below that value; the others need no bound.
         """
-        upper = self.penalty / norm.upper * (1 - 4 * EPS) if norm.upper > 0 else math.inf
+        unit = power_of_two(nu)
+        nu, upper = nu / unit, norm.upper / unit
+        upper = self.penalty / upper * (1 - 4 * EPS) if upper > 0 else math.inf
         Qp = self.linear.penalized
         curvature = float(np.sum((Qp.T @ nu) ** 2)) / self.penalty
         scale = self.loss.best_scale(nu, curvature, self.Y, self.sample_weight, upper)

@@ -332,3 +332,18 @@ def test_parallel_penalised_columns_leave_the_dual_variable_small():
     # Coefficients as a solver leaves them: off by 1e-9, in the direction that does not exist as well.
     beta = problem.linear.penalized.T @ nu + 1e-9 * np.array([[1.0], [1.0]])
     np.testing.assert_allclose(problem.feasible_direction(nu, beta), nu, atol=1e-7)
+
+
+def test_a_dual_variable_that_underflows_is_bounded_by_its_own_norm():
+    # Data for which a solver returned such a dual variable: the certificate said "optimal" with a gap of -2e6.
+    X = [[2, -2000], [1, 0], [-3, -2000], [2, -2000], [0, 0], [2, 0], [0, 1000], [-1, 3000]]
+    y = [1, -1, -1, 1, -1, 1, 1, 1]
+    problem = cr.TrainingProblem(
+        1e3 * np.array(X, dtype=float), y, 4.6e-4, loss="logistic", bias="none", output_bias="free", skip="free"
+    )
+    best = cr.solve(problem).objective
+    rng = np.random.default_rng(0)
+    for unit in (1e-150, 1e-170, 1e-200, 1e-300):
+        nu = problem.feasible_direction(unit * np.array(y)[:, None] * rng.random((8, 1)))
+        norm = dual_norm_over_patterns(problem.arrangement, cr.enumerate_patterns(problem.X, bias="none"), nu)
+        assert problem.lower_bound(nu, norm)[0] <= best

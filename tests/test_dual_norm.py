@@ -9,6 +9,7 @@ from strategies import data, examples, vectors
 
 import convexrelu as cr
 from convexrelu.patterns import arrange
+from convexrelu.patterns.enumeration import enumerate_arrangement
 from convexrelu.pricing.dual_norm import dual_norm, dual_norm_over_patterns
 from convexrelu.pricing.rounding import resolution_slack
 
@@ -167,3 +168,18 @@ def test_branch_and_bound_agrees(X, draw, bias):
     assume(exact > 1e-9 * size)  # a bound relative to zero cannot be asked for
     assert norm.upper <= exact * (1 + 1e-6)  # the default target is 1e-7 above the best neuron
     assert exact * (1 - 1e-7) <= norm.lower <= norm.upper
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+@pytest.mark.parametrize("unit", [2.0**-600, 2.0**-1000, 2.0**500])
+def test_dual_variables_of_any_size_have_norms_of_that_size(tasks, unit):
+    # Squares of entries of 2^-600 vanish: the norm was bounded by next to nothing, a lower bound 2e6 times too high.
+    rng = np.random.default_rng(0)
+    arrangement, nu = arrange(rng.standard_normal((6, 2)), "penalized"), rng.standard_normal((6, tasks))
+    bounds = [dual_norm(arrangement, nu), dual_norm(arrangement, unit * nu)]
+    if tasks == 1:
+        patterns = enumerate_arrangement(arrangement)
+        bounds += [dual_norm_over_patterns(arrangement, patterns, factor * nu) for factor in (1.0, unit)]
+    for norm, scaled in zip(bounds[::2], bounds[1::2], strict=True):
+        assert scaled.upper == pytest.approx(unit * norm.upper, rel=1e-12, abs=0)
+        assert scaled.lower == pytest.approx(unit * norm.lower, rel=1e-12, abs=0)

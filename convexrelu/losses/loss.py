@@ -144,7 +144,7 @@ class Loss(ABC):
             return min(1.0, max(upper, 0.0))
 
         def negative(s: float) -> float:
-            value = curvature * s**2 / 2 - self.dual_value(s * nu, Y, weight)[0]
+            value = curvature * s * s / 2 - self.dual_value(s * nu, Y, weight)[0]
             return value if math.isfinite(value) else 1e300
 
         inner = float(minimize_scalar(negative, bounds=(0.0, upper), method="bounded", options={"xatol": 1e-9}).x)

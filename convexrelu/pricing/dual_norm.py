@@ -11,12 +11,12 @@ need not be trusted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import nnls
 
-from convexrelu.arrays import EPS, Array, frozen, row_norms
+from convexrelu.arrays import EPS, Array, frozen, power_of_two, row_norms
 from convexrelu.errors import UnsupportedError
 from convexrelu.patterns.arrangement import Arrangement
 from convexrelu.patterns.patterns import Patterns
@@ -59,6 +59,11 @@ class DualNorm:
     scope: str
     boxes: int = 0
 
+    def times(self, unit: float) -> DualNorm:
+        """The bounds on the dual norm of `unit` times the dual variable, rounded outwards."""
+        upper = float(np.nextafter(self.upper * unit, np.inf)) if self.upper > 0 else 0.0
+        return replace(self, upper=upper, lower=self.lower * unit)
+
 
 def dual_norm_over_patterns(arrangement: Arrangement, patterns: Patterns, nu: Array) -> DualNorm:
     """Bound tau(nu) over the neurons of the given patterns; global if these are complete.
@@ -68,6 +73,11 @@ def dual_norm_over_patterns(arrangement: Arrangement, patterns: Patterns, nu: Ar
     """
     if nu.shape[1] > 1:
         raise UnsupportedError(f"`nu` has {nu.shape[1]} tasks; the bound over given patterns takes one.")
+    unit = power_of_two(nu)  # squares of tiny entries would vanish
+    return _over_patterns(arrangement, patterns, nu / unit).times(unit)
+
+
+def _over_patterns(arrangement: Arrangement, patterns: Patterns, nu: Array) -> DualNorm:
     gradients = (patterns.active * nu[:, 0]) @ arrangement.Z
     signed = np.concatenate([gradients, -gradients])
     radius = bias_radius(arrangement)
@@ -176,6 +186,19 @@ def dual_norm(
     -----
     Cost grows exponentially with the rank of the data.
     """
+    unit = power_of_two(nu)
+    goal = None if target is None else target / unit
+    return _over_all(arrangement, nu / unit, goal, max_boxes, time_limit, starts).times(unit)
+
+
+def _over_all(
+    arrangement: Arrangement,
+    nu: Array,
+    target: float | None,
+    max_boxes: int | None,
+    time_limit: float | None,
+    starts: Array | None,
+) -> DualNorm:
     nu, lost = fewer_tasks(arrangement, nu)
     axes = box_axes(arrangement, nu)
     stretch = arrangement.stretch * axes.stretch
@@ -201,7 +224,7 @@ def dual_norm(
     if own_target and found.lower > inner:
         # The search had missed a better neuron, which ended the proof.
         better = 1.000_000_1 * found.lower * stretch + slack
-        return dual_norm(arrangement, nu, target=better, max_boxes=max_boxes, time_limit=time_limit, starts=starts)
+        return _over_all(arrangement, nu, better, max_boxes, time_limit, starts)
     neuron = frozen(axes.V @ found.neuron)
     return DualNorm(found.upper * stretch + slack, found.lower, neuron, "global", found.boxes)
 
