@@ -12,10 +12,10 @@ an oracle and `solve` (see `verify_truth`). The last column complains where
 - loose gap: the optimum is proven, and the certified gap more than twice the true one and a fifth of the tolerance;
 - not optimal: "optimal" is said of a network that the best one known beats by more than the tolerance;
 - nothing better: "stationary", "not converged" or "different objective" is said of one that no network known beats so;
-- not stationary: "stationary" is said, but L-BFGS or Adam going on from the network, or a network in hand that has no
-  other activation patterns, gains more than the tolerance and a tenth of the distance to the best one known;
-- converged?: "not converged" is said, but none of these gains 2 % of that distance. (A directionally stationary network
-  is the best of its own patterns: theory B.7.)
+- not stationary: "stationary" is said, but L-BFGS or gradient descent going on from the network, or a network in hand
+  of no other activation patterns, gains more than the tolerance and a tenth of the distance to the best one known;
+- converged?: "not converged" is said, but none of these, nor Adam, gains 2 % of that distance. (A directionally
+  stationary network of one task is the best of its own patterns, theory B.7; with several tasks these do not count.)
 - same objective: "different objective" is said, and the training had the stated one;
 - another objective?: the training had another one, the true gap is above 0.05, and "different objective" is not said.
   Losses with kinks have the excuse that `verify` says that the weights do not tell: counted apart, as "undecided".

@@ -105,6 +105,14 @@ def step(net, training, optim, rows):
     optim.step()
 
 
+def descend(net, training, steps, rate):
+    """Plain gradient descent on all samples."""
+    optim = torch.optim.SGD(training.groups(net), lr=rate)
+    for _ in range(steps):
+        step(net, training, optim, slice(None))
+    return net
+
+
 def adam(net, training, steps, rate):
     """Adam on all samples, with a step size that falls to zero."""
     optim = torch.optim.Adam(training.groups(net), lr=rate)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from verify_training import LOSSES, Training, adam, lbfgs, module_of
+from verify_training import LOSSES, Training, adam, descend, lbfgs, module_of
 
 import convexrelu as cr
 
@@ -73,16 +73,21 @@ class Truth:
         self.best = min(self.best, value)
         return value
 
-    def trained_on(self, net):
-        """The lowest objective after L-BFGS, or after Adam with a step size from 1e-3 to 0, goes on from a network.
-
-        L-BFGS ends early where a knot is in the way; Adam walks over it.
-        """
+    def descended(self, net):
+        """The lowest objective after L-BFGS, or after 2,000 steps of gradient descent, goes on from a network."""
         first, second = copy.deepcopy(net), copy.deepcopy(net)
         for _ in range(2):
             lbfgs(first, self.training, 200)
-        adam(second, self.training, steps=1000, rate=1e-3)
+        descend(second, self.training, steps=2000, rate=1e-2)
         return min(self.value(n) for n in (net, first, second))
+
+    def trained_on(self, net):
+        """The same, or after Adam with a step size from 1e-3 to 0.
+
+        Descent ends early where a knot is in the way; Adam walks over it. Started afresh it moves every weight by its
+        step size, however small the gradient: that leaves saddles too, so it does not speak against "stationary".
+        """
+        return min(self.descended(net), self.value(adam(copy.deepcopy(net), self.training, steps=1000, rate=1e-3)))
 
     @property
     def is_proven(self):
@@ -131,10 +136,13 @@ class Row:
         self.P, self.improved = self.truth.value(self.net), self.truth.value(torch_net(self.v.improved))
         if self.v.verdict not in (cr.Verdict.STATIONARY, cr.Verdict.NOT_CONVERGED):
             return
-        self.repaired = self._repaired()
+        # With several tasks a stationary network may lack neurons of its own patterns.
+        self.repaired = self._repaired() if self.truth.Y.shape[1] == 1 else self.P
         # Training on cannot speak against "not converged" once a network of the same patterns speaks for it.
         settled = self.v.verdict is cr.Verdict.NOT_CONVERGED and self._gain(self.repaired) > 0.1 * self.gap
-        if not settled:
+        if self.v.verdict is cr.Verdict.STATIONARY:
+            self.trained = self.truth.descended(self.net)
+        elif not settled:
             self.trained = self.truth.trained_on(self.net)
 
     def _repaired(self):
