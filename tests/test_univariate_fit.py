@@ -93,7 +93,7 @@ def test_hard_designs_are_certified(design, T, skip):
 
 def test_the_coarse_start_changes_nothing():
     rng = np.random.default_rng(0)
-    x = rng.random(20_000)  # above the size at which averages come first
+    x = rng.random(100_000)  # above the size at which averages come first
     y = np.sin(8 * x) + 0.3 * rng.standard_normal(len(x))
     result = uv.fit(x, y, 1.0)
     assert result.certificate.gap <= 1e-10
@@ -200,3 +200,11 @@ def test_solutions_of_a_fit_share_its_objective():
 def test_bad_options_are_named(options, error, match):
     with pytest.raises(error, match=match):
         uv.fit([0, 1, 2], [0, 1, 0], **options)
+
+
+def test_ten_tasks_are_proved():
+    # The residual of Newton's method for several tasks is more than rounding, and must not end the rounds.
+    rng = np.random.default_rng(0)
+    x = rng.random(100_000)
+    Y = np.sin(np.outer(x, 8 + np.arange(10))) + 0.3 * rng.standard_normal((len(x), 10))
+    assert uv.fit(x, Y, 30.0).status is cr.Status.OPTIMAL

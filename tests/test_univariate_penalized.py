@@ -11,6 +11,8 @@ from strategies import examples, vectors, weight_decays
 
 import convexrelu as cr
 from convexrelu import univariate as uv
+from convexrelu.univariate.growth import Task, _lowered, _priced
+from convexrelu.univariate.neuron_interior_point import trained
 from convexrelu.univariate.sectors import sector_bounds
 
 SKIPS = st.sampled_from(["free", "none"])
@@ -156,6 +158,22 @@ def test_spacings_from_1e_12_to_1(T, seed):
     assert result.status is cr.Status.OPTIMAL
     problem = cr.TrainingProblem(x[:, None], Y, lam)
     assert problem.objective(result.network) == pytest.approx(result.objective, rel=1e-10)
+
+
+def test_the_dual_variable_falls_where_it_violates():
+    rng = np.random.default_rng(0)
+    problem = cr.TrainingProblem.interpolation(
+        rng.random((200, 1)), rng.standard_normal(200), bias="penalized", skip="free"
+    )
+    task = Task.of(problem)
+    outputs = trained(task.program(task.start()), 0.0)
+    before = _priced(task, outputs.nu, 1e-9)[1]
+    lower, after = _lowered(task, outputs, before)
+    assert before > 1 + 1e-6
+    assert after <= 1 + 1e-9
+    assert (np.abs(lower.G) <= np.abs(outputs.G)).all()
+    # Less is lost than by the same factor everywhere.
+    assert task.slopes.dual(lower.nu) > task.slopes.dual(outputs.nu) / before
 
 
 def test_interpolation_of_ten_thousand_points():

@@ -22,7 +22,8 @@ from convexrelu.univariate.candidates import Candidates
 from convexrelu.univariate.interval_pricing import best_of_intervals, largest_by_interval
 from convexrelu.univariate.joined import interval_sums, joined_by_interval
 from convexrelu.univariate.line_certificate import objective_on_line
-from convexrelu.univariate.neuron_interior_point import NeuronProgram, Outputs, trained
+from convexrelu.univariate.neuron_interior_point import Outputs, trained
+from convexrelu.univariate.neuron_program import NeuronProgram
 from convexrelu.univariate.neurons import Line, Neurons
 from convexrelu.univariate.running_sums import WIDE, Wide
 from convexrelu.univariate.slopes import ExactSlopes, LossSlopes, slopes_of

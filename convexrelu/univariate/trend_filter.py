@@ -29,8 +29,10 @@ PATIENCE = 2
 FEW = 1000
 # Accuracy of the optimum for averages: it is only a start.
 COARSE_TOL = 1e-5
-# Times what rounding of the residual changes of the dual norm: below this estimated gap it is removed.
-ROUGH = 1e4
+# Below this estimated gap what the residual lacks of the conditions at the knots matters, and is removed.
+ROUGH = 1e-4
+# For one task that is rounding only: so many times what it changes of the dual norm.
+TIMES = 1e4
 # Of the tolerance: a fall of the objective, relative to it, that counts as progress.
 FALL = 1e-3
 
@@ -159,7 +161,7 @@ def _round(problem: TrendProblem, state: KnotSet, accuracy: float, careful: bool
     penalty = problem.lam * norm + problem.tilt * float(slopes[0].sum() + slopes[-1].sum())
     objective = 0.5 * float(np.sum(r * r / problem.weight[:, None])) + penalty
     priced = _priced(problem, knots, r, objective)
-    if priced.gap < ROUGH * problem.rounding:
+    if priced.gap < (ROUGH if knots.z.shape[1] > 1 else min(ROUGH, TIMES * problem.rounding)):
         correction = values_between(x, nodes, correction_values(problem, knots, r))
         priced = _priced(problem, knots, r - problem.weight[:, None] * correction, objective)
     return priced
