@@ -23,3 +23,10 @@ def row_norms(A: Array) -> Array:
     """Euclidean norms (n,) of the rows of A (n, d)."""
     norms: Array = np.sqrt(np.einsum("ij,ij->i", A, A))
     return norms
+
+
+def safe_row_norms(A: Array) -> Array:
+    """`row_norms` where squares may overflow or vanish: weights of networks trained elsewhere have any size."""
+    largest = np.abs(A).max(axis=1, initial=0.0)
+    unit = np.where(largest > 0, largest, 1.0)
+    return np.asarray(unit * row_norms(A / unit[:, None]))

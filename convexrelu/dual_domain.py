@@ -19,12 +19,17 @@ import scipy.sparse as sp
 from scipy.optimize import linprog
 
 from convexrelu.arrays import EPS, Array, BoolArray
-from convexrelu.losses import Loss
+from convexrelu.linear_fit import fit_linear
+from convexrelu.losses import DataLoss, LogisticLoss, Loss, SoftmaxLoss
 
+WIDE = np.longdouble
+WIDE_EPS = float(np.finfo(WIDE).eps)
 # Room to leave to the boundary where rows must sum to zero: entries are then known up to rounding only.
 MARGIN = 1e-14
 # Depth, relative to the sample weights, below which an interior point is none.
 SHALLOW = 1e-9
+# Above so many samples linear programs for an interior point are slow; one as deep as this will do.
+MANY, DEEP = 200, 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +68,8 @@ class DualDomain:
         """
         heavy, upper = self.weight > 0, self._box[1]
         separated = np.zeros(self.Y.shape)
+        if self._logistic is not None:
+            return separated
         for t in range(self.Y.shape[1]):
             signs = np.where(upper[heavy, t] > 0, 1.0, -1.0)
             rows = (signs[:, None] * self._columns[heavy]).T
@@ -104,7 +111,12 @@ class DualDomain:
 
     @cached_property
     def _interior(self) -> Array | None:
-        """A feasible point about as deep in the box as any, relative to the sample weights; None without one."""
+        """A feasible point deep in the box, relative to the sample weights; None without one.
+
+        About as deep as any, unless there are many samples.
+        """
+        if self._logistic is not None:
+            return self._logistic
         lower, upper = (bound[self.used] for bound in self._box)
         scale = np.broadcast_to(self.weight[self.used, None], lower.shape).ravel()
         (n, T), size = lower.shape, lower.size
@@ -128,6 +140,27 @@ class DualDomain:
         point = np.zeros(self.Y.shape)
         point[self.used] = answer.x[:-1].reshape(n, T)
         return self._projected(point)
+
+    @cached_property
+    def _logistic(self) -> Array | None:
+        """For many samples: the residual of the logistic fit by the free columns alone, where that is deep in the box.
+
+        Such a fit exists exactly if nothing is separated; its residual is orthogonal to the columns.
+        """
+        heavy = self.weight > 0
+        if heavy.sum() <= MANY:
+            return None
+        coupled, weight, free = self.loss.couples_tasks, self.weight[heavy, None], self._columns[heavy]
+        labels = self.Y if coupled else np.where(self._box[1] > 0, 1.0, -1.0)
+        data = DataLoss(SoftmaxLoss() if coupled else LogisticLoss(), labels[heavy], weight[:, 0])
+        nu = fit_linear(data, free, np.zeros(free.shape[1])).nu
+        lower, upper = (bound[heavy] for bound in self._box)
+        room = np.minimum(nu - np.maximum(lower, -weight), np.minimum(upper, weight) - nu)
+        if float((room / weight).min()) <= DEEP:
+            return None
+        point = np.zeros(self.Y.shape)
+        point[heavy] = nu
+        return point
 
     def nearest(self, nu: Array) -> Array:
         """A feasible dual variable (n, T) near nu, orthogonal to the free columns up to rounding.
@@ -195,6 +228,21 @@ class DualDomain:
         return (max(objective, 0.0) + size * hidden) / depth * (1 + 1e-9) if depth > 0 else math.inf
 
     def leak(self, nu: Array) -> float:
-        """Bound on |nu^T Q beta| / |Q beta|: what rounding leaves of orthogonality."""
+        """Bound on |nu^T Q beta| / |Q beta| over the samples used: what rounding leaves of orthogonality."""
+        if nu[~self.used].any():  # fits there have no bound
+            return math.inf
         rounding = 4 * (len(nu) + 4) * EPS * float(np.linalg.norm(nu))
-        return float(np.linalg.norm(self.basis.T @ nu)) + rounding
+        return min(float(np.linalg.norm(self.basis.T @ nu)) + rounding, self._exact_leak(nu))
+
+    def _exact_leak(self, nu: Array) -> float:
+        """The same by the columns themselves: |Q^T nu|, in extended precision, over the least singular value of Q."""
+        Q, nu = self.free[self.used], nu[self.used]
+        if len(Q) < Q.shape[1]:
+            return math.inf
+        Q = Q / 2.0 ** np.frexp(np.abs(Q).max(axis=0))[1]
+        singular = np.linalg.svd(Q, compute_uv=False)
+        least = float(singular[-1]) - 4 * (len(Q) + 4) * EPS * float(singular[0])
+        if least <= 0:
+            return math.inf
+        error = (len(Q) + 2) * WIDE_EPS * float(np.linalg.norm(np.abs(Q).T @ np.abs(nu)))
+        return (float(np.linalg.norm(Q.astype(WIDE).T @ nu.astype(WIDE))) + 1.01 * error) / least * (1 + 1e-9)

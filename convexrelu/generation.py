@@ -38,6 +38,10 @@ from convexrelu.result import Solution
 # Shares of the tolerance: what the program over the generated patterns may leave, and what the proof may.
 PROGRAM_SHARE = 0.05
 PROOF_SHARE = 0.5
+# The share of the tolerance up to which a looser bound on the dual norm will do, found to this factor.
+LOOSEST_SHARE, LOOSENED = 0.75, 1.05
+# A bound that cannot bring the gap within that is proven to this share of what it is beyond.
+LEFT_SHARE = 0.1
 # Boxes spent on a bound after a run was stopped: something honest to report, at next to no cost.
 LAST_BOXES = 2_000
 # The same in seconds, where time is limited: at high rank a box takes long, and none proves much.
@@ -90,7 +94,6 @@ def generate(
     When a missing neuron does not lower the objective the next of the `methods` takes over, and starts from what the
     last one reached; when there is none left, that is the result.
     """
-    threshold = problem.penalty * (1 + PROOF_SHARE * tol)
     extra, start, value = None, None, np.inf
     method = next(methods)
     while True:
@@ -101,18 +104,34 @@ def generate(
             start, extra, method = solution, None, other
             continue
         nu = problem.feasible_direction(solution.dual, solution.penalized)
-        norm = _prove(problem, nu, solution.neurons, threshold, monitor, max_boxes)
+        last, value = value, program_value(problem, solution)
+        enough = _enough(problem, nu, value, tol)
+        norm = _prove(problem, nu, solution.neurons, enough, monitor, max_boxes)
         monitor.lap("proof")
-        missing = norm.lower > threshold
-        stalled = not program_value(problem, solution) < value * (1 - STALLED * tol)
+        missing = norm.lower > enough
+        stalled = not value < last * (1 - STALLED * tol)
         following = next(methods, None) if missing and stalled else method
         if not missing or following is None or monitor.should_stop():
             if missing:
                 # The proof ended at the neuron it met: bound what this dual variable is worth all the same.
-                target = norm.lower * (1 + PROOF_SHARE * tol)
+                target = norm.lower + max(PROOF_SHARE * tol * norm.lower, LEFT_SHARE * (norm.lower - enough))
                 norm = _prove(problem, nu, solution.neurons, target, monitor, max_boxes)
+                monitor.lap("proof")
             return Generated(solution, nu, norm, not missing and not monitor.should_stop())
-        start, extra, method, value = solution, norm.neuron, following, program_value(problem, solution)
+        start, extra, method = solution, norm.neuron, following
+
+
+def _enough(problem: TrainingProblem, nu: Array, value: float, tol: float) -> float:
+    """How small the dual norm of nu must be proven to be: a loose bound closes the gap where norms cost little."""
+    excess, factor = PROOF_SHARE * tol, 16.0
+    while factor > LOOSENED and excess < 1:
+        looser = DualNorm(problem.penalty * (1 + factor * excess), 0.0, np.zeros(0), "global")
+        gap = value - problem.lower_bound(nu, looser)[0]
+        if gap <= LOOSEST_SHARE * tol * max(abs(value), problem.negligible):
+            excess *= factor
+        else:
+            factor **= 0.5
+    return problem.penalty * (1 + excess)
 
 
 def _prove(

@@ -1,4 +1,4 @@
-"""What a network gains without new neurons: rebalancing, pruning, merging, re-solving over its patterns, descending.
+"""What a network gains without new patterns: rebalancing, pruning, merging, re-solving over its own ones, descending.
 
 Letters: `D` (m, n) activation patterns of the neurons, one row each.
 """

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from convexrelu.arrays import Array, frozen, row_norms
+from convexrelu.arrays import Array, frozen, row_norms, safe_row_norms
 from convexrelu.errors import InvalidInputError
 from convexrelu.interop.expression import Expression
 from convexrelu.interop.imported import Imported
 from convexrelu.validation import check_choice, check_matrix, check_numeric
 
 FORMAT = 1
+# A neuron of smaller norms, multiplied, has no effect.
+NO_EFFECT = 1e-300
 ARRAYS = ("hidden", "hidden_bias", "output", "skip", "output_bias")
 
 
@@ -101,20 +103,20 @@ class Network:
     def neuron_norms(self) -> Array:
         """The penalised norm |(w_j, b_j)|, or |w_j| where the bias is free, of each neuron (m,)."""
         if self.bias == "free":
-            return row_norms(self.hidden)
-        return row_norms(np.column_stack([self.hidden, self.hidden_bias]))
+            return safe_row_norms(self.hidden)
+        return safe_row_norms(np.column_stack([self.hidden, self.hidden_bias]))
 
     def balanced(self) -> Network:
         """The same function with |neuron| = |output weight| for each neuron, the cheapest scaling.
 
-        Neurons without effect (no output weight, or no weights at all) are dropped; with a free bias, neurons that are
-        constant move into the output bias.
+        Neurons without effect (no output weight, or no weights at all, up to 1e-300) are dropped; with a free bias,
+        neurons that are constant move into the output bias.
         """
-        inner, outer = self.neuron_norms(), row_norms(self.output)
-        keep = (inner > 0) & (outer > 0)
+        inner, outer = self.neuron_norms(), safe_row_norms(self.output)
+        keep = inner * outer > NO_EFFECT
         # A product of square roots: the square root of a quotient can overflow.
         scale = (np.sqrt(outer[keep]) / np.sqrt(inner[keep]))[:, None]
-        constant = (inner == 0) & (self.hidden_bias > 0)
+        constant = (inner == 0) & (self.hidden_bias > 0)  # only where biases are free
         shift = self.hidden_bias[constant] @ self.output[constant]
         return replace(
             self,
@@ -214,6 +216,8 @@ class Network:
         ------
         UnsupportedError
             If it is anything else; the message names the layer.
+        InvalidInputError
+            If weights are not finite, or the description does not fit the state dict.
         NotInstalledError
             If PyTorch is missing.
         """
@@ -221,6 +225,8 @@ class Network:
 
         if isinstance(module, Mapping):
             return cls.from_imported(read_state_dict(module, layers, activation))
+        if layers is not None or activation is not None:
+            raise InvalidInputError("`layers` and `activation` describe a state dict; a module says itself what it is.")
         return cls.from_imported(read_module(module))
 
     @classmethod
@@ -318,8 +324,14 @@ class Network:
 def _array(value: Any, name: str, ndim: int) -> Array:
     """A finite read-only float64 array of `ndim` axes; empty ones are fine."""
     array = frozen(check_numeric(value, name))
-    if array.ndim != ndim or not np.isfinite(array).all():
-        raise InvalidInputError(f"`{name}` must be a finite array with {ndim} axes, got shape {array.shape}.")
+    if array.ndim != ndim:
+        raise InvalidInputError(f"`{name}` must be an array with {ndim} axes, got shape {array.shape}.")
+    wrong = np.argwhere(~np.isfinite(array))
+    if len(wrong):
+        at = tuple(wrong[0].tolist())
+        raise InvalidInputError(
+            f"`{name}` must be finite, got {array[at]} at {list(at)}: its training diverged, or the file is damaged."
+        )
     return array
 
 

@@ -36,8 +36,8 @@ class Verdict(Enum):
 
 _ADVICE = {
     Verdict.OPTIMAL: "No network of any width is better by more than the tolerance; that is proven.",
-    Verdict.STATIONARY: "At or next to a spurious stationary point: training longer will not help, new neurons "
-    "will (`verification.improved`).",
+    Verdict.STATIONARY: "At or next to a spurious stationary point: the gradient leads nowhere, new neurons do "
+    "(`verification.improved`), and so may a kick to those that have shrunk to nothing.",
     Verdict.NOT_CONVERGED: "Train longer, with a smaller step size at the end, or take `verification.improved`.",
     Verdict.DIFFERENT_OBJECTIVE: "Check weight decay, loss reduction, and which parameters are decayed; AdamW's decay "
     "and decay per mini-batch are not the objective's. Training that ended before the decay acted looks the same.",

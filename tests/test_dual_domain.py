@@ -1,6 +1,9 @@
 """Dual variables: into the box of the loss and orthogonal to the free columns."""
 
+from fractions import Fraction
+
 import numpy as np
+import oracles
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,3 +115,42 @@ def test_the_fit_radius_is_one(case, seed):
         value = domain.loss.value(F, domain.Y, domain.weight)
         radius = domain.fit_radius(value, float(np.linalg.norm(hidden)))
         assert not used.size or np.linalg.norm(used) <= radius
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+@pytest.mark.parametrize("name", [*BINARY, "softmax"])
+def test_many_samples_have_an_interior_point(name, columns):
+    rng = np.random.default_rng(0)
+    x, weight = rng.random(300), rng.integers(0, 3, 300) / 2
+    free = np.column_stack([np.ones(300), x])[:, :columns]
+    T = 3 if name == "softmax" else 2
+    Y = np.sin(8 * x[:, None] + np.arange(T)) + rng.standard_normal((300, T))
+    labels = np.eye(T)[Y.argmax(axis=1)] if name == "softmax" else np.where(Y > 0, 1.0, -1.0)
+    domain = domain_of(name, labels, weight, free)
+    inside = domain._interior
+    lower, upper = domain.loss.domain(labels, weight)
+    assert domain.n_separated == 0
+    assert not inside[weight == 0].any()
+    assert np.abs(free.T @ inside).max() <= 1e-12
+    assert np.abs(inside.sum(axis=1)).max() <= 1e-14 or name != "softmax"
+    assert (np.minimum(inside - lower, upper - inside)[weight > 0].min(axis=1) > 5e-4).all()
+
+
+def test_separated_labels_of_many_samples_are_told():
+    x = np.linspace(-1, 1, 300)
+    domain = domain_of("hinge", np.where(x > 0.1, 1.0, -1.0)[:, None], np.ones(300), np.column_stack([np.ones(300), x]))
+    assert domain.n_separated == 300
+
+
+@examples(60)
+@given(domains(BINARY))
+def test_the_leak_bounds_what_rounding_leaves(case):
+    domain, nu = case
+    found = domain.nearest(nu)
+    rows = np.flatnonzero(domain.used)
+    Q, exact = oracles.fractions(domain.free[rows]), oracles.fractions(found[rows])
+    bound = Fraction(domain.leak(found))
+    for beta in ((1, 0), (0, 1), (3, -2), (-1, 4)):
+        fit = [sum(b * q for b, q in zip(beta, row, strict=False)) for row in Q]
+        seen = sum(f * v[0] for f, v in zip(fit, exact, strict=True))
+        assert seen**2 <= bound**2 * sum(f * f for f in fit)

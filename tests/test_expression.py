@@ -72,7 +72,15 @@ def test_a_reading_that_is_not_the_model_is_refused():
         check_reading(parts, lambda X: np.full(len(X), np.nan), 1e-3)
 
 
-def test_weights_of_a_training_that_diverged():
-    parts = Expression.identity(2).linear(np.array([[np.nan], [1.0]]))
-    with pytest.raises(InvalidInputError, match="diverged"):
-        check_reading(parts, lambda X: X[:, :1], 1e-3)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_of_a_training_that_diverged(bad):
+    for layer in (lambda x: x.linear(np.array([[bad], [1.0]])), lambda x: x.shift(bad), lambda x: x.scale(bad)):
+        with pytest.raises(InvalidInputError, match="diverged"):
+            layer(Expression.identity(2))
+
+
+def test_float32_cannot_hold_every_weight():
+    parts = Expression.identity(2).linear(np.array([[1e200], [1.0]]))
+    parts.check_export("float64")
+    with pytest.raises(InvalidInputError, match=r"float32 cannot hold a weight of size 1e\+200"):
+        parts.check_export("float32")

@@ -117,6 +117,8 @@ def test_refusals_by_name(estimator, named):
 
 
 def test_unfitted_and_foreign_objects():
+    with pytest.raises(UnsupportedError, match="a NoneType where an MLPRegressor"):
+        cr.Network.from_sklearn(make_pipeline("passthrough"))
     with pytest.raises(InvalidInputError, match="not fitted"):
         cr.Network.from_sklearn(regressor())
     with pytest.raises(ConvexReLUError):

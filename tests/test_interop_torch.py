@@ -168,6 +168,12 @@ def test_state_dict_needs_a_description(torch):
         cr.Network.from_torch(state, layers=layers, activation="gelu")
     with pytest.raises(InvalidInputError, match=r"no 'one\.weight'"):
         cr.Network.from_torch(state, layers={"hidden": "one", "output": "2", "skip": "0"}, activation="relu")
+    with pytest.raises(InvalidInputError, match="describe a state dict"):
+        cr.Network.from_torch(module, layers=layers, activation="relu")
+    with pytest.raises(UnsupportedError, match=r"a bias of shape \(1,\) at '0'"):
+        cr.Network.from_torch(state | {"0.bias": state["0.bias"][:1]}, layers=layers, activation="relu")
+    with pytest.raises(InvalidInputError, match=r"`0\.weight` must be an array of real numbers"):
+        cr.Network.from_torch(state | {"0.weight": "a"}, layers=layers, activation="relu")
     with pytest.raises(InvalidInputError, match="must name 'hidden'"):
         cr.Network.from_torch(state, layers={"hidden": "0"}, activation="relu")
     deeper = sequential(torch, torch.nn.BatchNorm1d(5), torch.nn.ReLU()).state_dict()

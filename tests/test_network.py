@@ -104,6 +104,21 @@ def test_constant_neurons_of_a_free_bias_join_the_output_bias():
     assert cr.Network([[0.0]], [2.0], [[3.0]]).balanced().n_neurons == 1
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e-160, 1e160, 1e200])
+def test_balancing_weights_whose_squares_vanish_or_overflow(size):
+    network = cr.Network([[3.0 * size]], [4.0 * size], [[20.0 / size]])
+    balanced = network.balanced()
+    np.testing.assert_allclose(balanced.hidden, [[6.0]], rtol=1e-15)
+    np.testing.assert_allclose(balanced.output, [[10.0]], rtol=1e-15)
+    assert not balanced.output_bias.any()
+    same_function(network, balanced, GRID[:, :1])
+
+
+def test_a_neuron_too_small_to_have_an_effect_leaves_no_bias():
+    gone = cr.Network([[1e-200]], [1e-200], [[1e-200]]).balanced()
+    assert gone.n_neurons == 0 and not gone.output_bias.any()
+
+
 @pytest.mark.parametrize("size", [1e-150, 1e150])
 def test_balancing_extreme_scales(size):
     # A quotient of the norms would overflow or vanish; their square roots do not.
@@ -199,14 +214,14 @@ def test_missing_files(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([1.0], None, [[1.0]]), r"`hidden` must be a finite array with 2 axes, got shape \(1,\)"),
-        (([[1.0]], None, [1.0]), r"`output` must be a finite array with 2 axes"),
+        (([1.0], None, [[1.0]]), r"`hidden` must be an array with 2 axes, got shape \(1,\)"),
+        (([[1.0]], None, [1.0]), r"`output` must be an array with 2 axes"),
         (([[1.0]], None, [[1.0], [2.0]]), r"`output` must have shape \(1, 1\)|`output`"),
         (([[1.0]], [1.0, 2.0], [[1.0]]), r"`hidden_bias` must have shape \(1,\).*got \(2,\)"),
         (([[1.0]], None, [[1.0]], [[1.0, 2.0]]), r"`skip` must have shape \(1, 1\).*got \(1, 2\)"),
         (([[1.0]], None, [[1.0]], None, [1.0, 2.0]), r"`output_bias` must have shape \(1,\).*got \(2,\)"),
-        (([[math.nan]], None, [[1.0]]), r"`hidden` must be a finite array"),
-        (([[1.0]], [math.inf], [[1.0]]), r"`hidden_bias` must be a finite array"),
+        (([[math.nan]], None, [[1.0]]), r"`hidden` must be finite, got nan at \[0, 0\]"),
+        (([[1.0]], [math.inf], [[1.0]]), r"`hidden_bias` must be finite, got inf at \[0\]"),
         (([["a"]], None, [[1.0]]), r"`hidden` must be an array of real numbers"),
         ((np.array([[1j]]), None, [[1.0]]), r"`hidden` must be an array of real numbers"),
         (([[1.0]], None, [[1.0]], None, None, "both"), r"`bias` must be one of .*got 'both'"),

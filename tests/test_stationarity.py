@@ -200,3 +200,28 @@ def test_targets_met_on_kinks_do_not_tell_the_weight_decay():
         assert explanation.residual < 1e-6 < 0.3 < explanation.stated_residual
         assert explanation.is_undecided == undecided
         assert explanation.is_another == (not undecided)
+
+
+@pytest.mark.parametrize("size", [1e-150, 1e-200])
+def test_residuals_of_tiny_networks(size):
+    """At the origin loss and decay are of second order: their shares stay the same."""
+    problem = cr.TrainingProblem([[1.0], [-1.0]], [1.0, 2.0], 0.1)
+    seen = [stationarity(problem, cr.Network([[s]], [0.3 * s], [[-0.5 * s]])) for s in (1e-10, size)]
+    for pair in zip(*[(s.gradient, s.residual, s.directional, s.implied_weight_decay) for s in seen], strict=True):
+        assert pair[0] == pytest.approx(pair[1], rel=1e-8)
+
+
+def test_residuals_of_huge_networks():
+    """Where the data no longer count, the gradient is of third order."""
+    problem = cr.TrainingProblem([[1.0], [-1.0]], [1.0, 2.0], 0.1)
+    few, many = (stationarity(problem, cr.Network([[s]], [0.3 * s], [[-0.5]])) for s in (1e40, 1e120))
+    assert many.gradient / few.gradient == pytest.approx(1e80, rel=1e-8)
+    assert many.residual / few.residual == pytest.approx(1e80, rel=1e-8)
+
+
+@pytest.mark.parametrize("sample_weight", [None, [1.0, 0.0]])
+def test_one_weight_always_fits_some_decay(sample_weight):
+    """A neuron that no sample that counts switches on, and an output bias of 0.1 that a decay of 9 would explain."""
+    problem = cr.TrainingProblem([[1.0], [5.0]], [1.0, 0.1], 0.1, bias="free", sample_weight=sample_weight)
+    network = cr.Network([[1.0]], [-6.0 if sample_weight is None else -2.0], [[1.0]], None, [0.1], "free")
+    assert not stationarity(problem, network).explanation.is_another

@@ -120,3 +120,11 @@ def test_budget_leaves_a_valid_bound():
 def test_target_must_be_positive():
     with pytest.raises(InvalidInputError, match="target"):
         bound_joint_norm(np.eye(2), np.eye(2), 2, target=0.0, max_boxes=10)
+
+
+def test_samples_that_cancel_do_not_hide_the_norm_in_rounding():
+    # |P(w)| = 1e-4 for all unit w >= 0, though single samples have correlations of 1/2.
+    Z = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    N = np.array([[0.5, 0.0], [1e-4 - 0.5, 0.0], [0.0, 1e-4]])
+    norm = bound_joint_norm(Z, N, 2, target=1e-4 * (1 + 1e-6), max_boxes=1_000)
+    assert norm.finished and norm.lower <= norm.upper

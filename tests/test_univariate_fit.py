@@ -13,7 +13,8 @@ import convexrelu as cr
 from convexrelu import univariate as uv
 from convexrelu.errors import InvalidInputError
 from convexrelu.losses import SquaredLoss
-from convexrelu.univariate.lower_bound import double_sum_bounds, rounded_alike, running_sum
+from convexrelu.univariate.lower_bound import double_sum_bounds
+from convexrelu.univariate.running_sums import rounded_alike, running_sum
 from convexrelu.univariate.samples import samples
 from convexrelu.univariate.tilted import train
 

@@ -179,7 +179,7 @@ def test_a_thousand_points(T, loss, modes):
     x = rng.random(1000)
     Y = np.sin(8 * x[:, None] + np.arange(T)) + 0.3 * rng.standard_normal((1000, T))
     result = uv.fit(x, targets(loss, Y), 1.0, loss, **modes)
-    assert result.certificate.gap <= (1e-8 if loss != "softmax" else 1e-6)
+    assert result.status is cr.Status.OPTIMAL
     assert result.network.n_neurons < 60
 
 
@@ -222,6 +222,15 @@ def test_far_knots_leave_the_digits_of_the_others():
     assert uv.from_network(network)(x) == pytest.approx(network(x[:, None]), rel=1e-14, abs=1e-14)
 
 
+def test_far_knots_alone_leave_digits():
+    network = cr.Network([[4.9e-14], [-1e-15]], [1.67, 0.0], [[0.5, -2.0], [0.3, 1.0]], bias="penalized")
+    x = np.array([-2.0, 0.0, 1e3])
+    assert uv.from_network(network)(x) == pytest.approx(network(x[:, None]), rel=1e-15, abs=1e-15)
+    # Seen with a free skip next to no output bias, where a nearly constant neuron is all there is.
+    x, Y = [-2.0, -2.0, -1.0, -2.0], [[2.0, 3.0, 1.0], [-3.0, -3.0, -1.0], [0.0, 1.0, 0.0], [-2.0, -2.0, 1.0]]
+    assert uv.fit(x, Y, 0.016878896, bias="penalized", output_bias="none").status is cr.Status.OPTIMAL
+
+
 def test_units_do_not_matter():
     x, Y = np.array([0.0, 1.0, 2.0, 4.0, 5.0]), np.array([[0, 1], [1, 0], [2, 2], [0, 1], [1, 1.0]])
     one = uv.fit(x, Y, 0.3, "absolute", bias="free").objective
@@ -245,21 +254,36 @@ def test_tasks_of_softmax_are_centred():
     assert network.output.sum(axis=1) == pytest.approx(0, abs=1e-12)
 
 
+def instance(seed, T, modes):
+    """A random problem of a few integers, most with ties, and what the two ways of solving it find."""
+    rng = np.random.default_rng(seed)
+    # Proofs of the general solver for several tasks take seconds from five points on.
+    n, far = int(rng.integers(2, 8 if T == 1 else 5)), 4 if T == 1 else 2
+    x, Y = rng.integers(-far, far + 1, n) + 0.0, rng.integers(-3, 4, (n, T)) + 0.0
+    lam = 10 ** rng.uniform(-2, 0)
+    problem = cr.TrainingProblem(x[:, None], Y, lam, **modes)
+    # Gaps of 5e-8 are enough to compare to 1e-7.
+    way = {"patterns": "enumerate", "tol": 1e-8} if T == 1 else {"patterns": "generate", "tol": 5e-8}
+    return uv.fit(x, Y, lam, **modes), cr.solve(problem, **way, time_limit=10)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("modes", MODES, ids=lambda modes: "-".join(modes.values()))
 @pytest.mark.parametrize("T", [1, 3])
-def test_agrees_with_the_general_solver(T, modes):
-    for seed in range(8):
-        rng = np.random.default_rng(seed)
-        n = int(rng.integers(2, 8))
-        x, Y = rng.integers(-4, 5, n) + 0.0, rng.integers(-3, 4, (n, T)) + 0.0
-        lam = 10 ** rng.uniform(-2, 0)
-        problem = cr.TrainingProblem(x[:, None], Y, lam, **modes)
-        result = uv.fit(x, Y, lam, **modes)
-        general = cr.solve(problem, patterns="enumerate" if T == 1 else "generate", tol=1e-8, time_limit=10)
+def test_agrees_with_the_general_solver(T, modes, record_property):
+    """Eight instances that both have proved, in each of 42 cases: 336 in all."""
+    differences = []
+    for seed in range(16):
+        result, general = instance(seed, T, modes)
         assert result.status is cr.Status.OPTIMAL
         # Each bound holds for the other's network, however far the general solver came.
         assert general.certificate.lower_bound <= result.objective * (1 + 1e-12) + 1e-12
         assert result.certificate.lower_bound <= general.objective * (1 + 1e-12) + 1e-12
         if general.status is cr.Status.OPTIMAL:
             assert result.objective == pytest.approx(general.objective, rel=1e-7, abs=1e-9)
+            differences.append(abs(result.objective - general.objective) / max(general.objective, 1e-2))
+        if len(differences) == 8:
+            break
+    record_property("largest difference", max(differences))
+    record_property("unproved", seed + 1 - len(differences))
+    assert len(differences) == 8

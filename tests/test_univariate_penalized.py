@@ -156,3 +156,13 @@ def test_spacings_from_1e_12_to_1(T, seed):
     assert result.status is cr.Status.OPTIMAL
     problem = cr.TrainingProblem(x[:, None], Y, lam)
     assert problem.objective(result.network) == pytest.approx(result.objective, rel=1e-10)
+
+
+def test_interpolation_of_ten_thousand_points():
+    # Neighbours as close as 1e-8: curvature and dual variable up to 1e8, whose sums need all digits.
+    rng = np.random.default_rng(0)
+    x = rng.random(10_000)
+    y = np.sin(8 * x) + 0.3 * rng.standard_normal(10_000)
+    result = uv.interpolate(x, y, bias="penalized")
+    assert result.status is cr.Status.OPTIMAL
+    assert result.spline(x)[:, 0] == pytest.approx(y, rel=1e-13, abs=1e-13)

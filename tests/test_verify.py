@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -93,6 +94,16 @@ def test_an_optimum_over_its_own_patterns_that_slides_into_another_cell_is_not_s
     assert v.verdict is cr.Verdict.NOT_CONVERGED
 
 
+def test_a_neuron_of_several_tasks_that_lacks_another_of_its_own_pattern():
+    """Of Y = 2 I one neuron fits one of two equal singular values; no descent makes two neurons of it."""
+    problem = cr.TrainingProblem(np.eye(2), 2 * np.eye(2), 0.1, bias="none")
+    u = np.sqrt((2 - 0.1) / 2)
+    v = cr.verify(problem, cr.Network([[u, u]], None, [[u, u]], bias="none"))
+    assert v.objective == pytest.approx(2.195) and problem.objective(v.improved) == pytest.approx(0.39, rel=1e-3)
+    assert v.stationarity.directional < 1e-8
+    assert v.verdict is cr.Verdict.STATIONARY
+
+
 def test_a_network_of_another_weight_decay():
     network = cr.solve(sine(0.1)).network
     v = cr.verify(sine(2.0), network)
@@ -122,6 +133,23 @@ def test_dead_neurons_do_not_hide_a_spurious_point():
     assert v.verdict is cr.Verdict.NOT_CONVERGED
     assert v.improvements[1].gain == pytest.approx(0.05 * 50)
     assert v.improvements[1].objective == pytest.approx(problem.objective(optimal), rel=1e-9)
+
+
+@pytest.mark.parametrize("share", [0.99, 1.01])
+def test_either_side_of_the_tolerance(share):
+    """The solver's own accuracy, up to a tenth of the tolerance, leaves both open here."""
+    rng = np.random.default_rng(0)
+    problem = cr.TrainingProblem(rng.standard_normal((60, 2)), rng.standard_normal(60), 0.5, loss="huber")
+    best = cr.solve(problem, tol=1e-6)
+    wanted = best.objective / (1 - share * TOL)
+
+    def scaled(s):
+        return replace(best.network, output=s * best.network.output)
+
+    v = cr.verify(problem, scaled(brentq(lambda s: problem.objective(scaled(s)) - wanted, 1, 2)), time_limit=None)
+    assert v.attained_gap == pytest.approx(share * TOL, rel=2e-3)
+    assert v.verdict is not cr.Verdict.UNPROVEN
+    assert (v.verdict is cr.Verdict.OPTIMAL) == (share < 1)
 
 
 def test_an_unfinished_proof_is_no_verdict_on_the_network():
@@ -293,6 +321,23 @@ def test_a_folded_scaler_is_noted():
     pipeline = make_pipeline(StandardScaler(), trained()).fit(x[:, None], np.sin(2 * x))
     problem = cr.TrainingProblem.from_sklearn(x[:, None], np.sin(2 * x), 0.1)
     assert "folded" in str(cr.verify(problem, pipeline))
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-150, 1e150])
+def test_weights_of_any_size(size):
+    """The bound does not depend on the network; what its squares cannot hold must not change a verdict or a kind."""
+    network = cr.Network([[size], [-size]], [size, size], [[1.0], [0.5]])
+    v = cr.verify(sine(), network)
+    assert v.verdict is cr.Verdict.NOT_CONVERGED
+    assert v.certificate.lower_bound <= sine().objective(v.improved) <= 1.001 * v.certificate.lower_bound
+    assert np.isfinite([v.stationarity.gradient, v.stationarity.residual]).all()
+
+
+def test_weights_whose_gradient_overflows():
+    problem = cr.TrainingProblem([[1e4], [0.0]], [1.0, 0.0], 0.1)
+    for size in (1e153, 1e200):  # of the gradient alone, and of the objective
+        with pytest.raises(InvalidInputError, match="or its gradient, overflows: its training diverged"):
+            cr.verify(problem, cr.Network([[1e-4]], [0.0], [[size]]))
 
 
 def test_what_cannot_be_verified():

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from convexrelu.arrays import Array
-from convexrelu.errors import UnsupportedError
+from convexrelu.errors import InvalidInputError, UnsupportedError
 
 KINDS = "only two-layer ReLU networks, linear - ReLU - linear with or without a linear skip, can be read"
 
@@ -39,6 +39,15 @@ class Expression:
         """The input itself."""
         return cls(np.zeros((0, d)), np.zeros(0), np.zeros((0, d)), np.eye(d), np.zeros(d))
 
+    def check_export(self, dtype: str) -> None:
+        """Raise an error if weights of that type cannot be written, or cannot hold these."""
+        if dtype not in ("float64", "float32"):
+            raise InvalidInputError(f"`dtype` must be 'float64' or 'float32', got {dtype!r}.")
+        arrays = (self.hidden, self.hidden_bias, self.output, self.skip, self.output_bias)
+        largest = max(float(np.abs(array).max(initial=0.0)) for array in arrays)
+        if largest > float(np.finfo(dtype).max):
+            raise InvalidInputError(f"`dtype` {dtype} cannot hold a weight of size {largest:g}; write 'float64'.")
+
     @property
     def width(self) -> int:
         """The number of values it computes."""
@@ -46,20 +55,21 @@ class Expression:
 
     def linear(self, M: Array) -> Expression:
         """Multiplied from the right by M (T, T')."""
+        _check_finite(M)
         if len(M) != self.width:
             raise unsupported(f"a linear map of {len(M)} values where {self.width} arrive")
         return replace(self, output=self.output @ M, skip=self.skip @ M, output_bias=self.output_bias @ M)
 
     def shift(self, k: Array) -> Expression:
         """With constants (T,), or one constant, added."""
-        constants = np.asarray(k, dtype=float).reshape(-1)
+        constants = _check_finite(np.asarray(k, dtype=float).reshape(-1))
         if len(constants) not in (1, self.width):
             raise unsupported(f"an addition of {len(constants)} constants to {self.width} values")
         return replace(self, output_bias=self.output_bias + constants)
 
     def scale(self, s: Array | float) -> Expression:
         """Multiplied by constants (T,), or by one."""
-        factors = np.asarray(s, dtype=float).reshape(-1)
+        factors = _check_finite(np.asarray(s, dtype=float).reshape(-1))
         if len(factors) not in (1, self.width):
             raise unsupported(f"a multiplication of {self.width} values by {len(factors)} constants")
         return replace(
@@ -87,6 +97,13 @@ class Expression:
             skip,
             bias,
         )
+
+
+def _check_finite(weights: Array) -> Array:
+    """The weights of a layer; a diverged training leaves NaN or infinite ones."""
+    if not np.isfinite(weights).all():
+        raise InvalidInputError("`model` has NaN or infinite weights: its training diverged; lower the step size.")
+    return weights
 
 
 class Input:

@@ -212,8 +212,7 @@ def write_graph(parts: Expression, path: str | Path, dtype: str, box: tuple[Any,
     is kept in the file's metadata, and so are the neurons' bounds over an input box.
     """
     onnx = require_onnx()
-    if dtype not in ("float64", "float32"):
-        raise InvalidInputError(f"`dtype` must be 'float64' or 'float32', got {dtype!r}.")
+    parts.check_export(dtype)
     sequential, n_skip = without_skip(parts)
     weights = {
         "hidden.weight": sequential.hidden,

@@ -30,7 +30,7 @@ def read_estimator(estimator: Any) -> Imported:
     """
     estimator = getattr(estimator, "best_estimator_", estimator)
     steps = [step for _, step in getattr(estimator, "steps", [("", estimator)])]
-    *scalers, mlp = [step for step in steps if step is not None and step != "passthrough"]
+    *scalers, mlp = [step for step in steps if step is not None and step != "passthrough"] or [None]
     parts = _network(mlp)
     for scaler in reversed(scalers):
         parts = _folded(parts, scaler)

@@ -17,6 +17,7 @@ from convexrelu.arrays import Array
 from convexrelu.errors import InvalidInputError, NotInstalledError, UnsupportedError
 from convexrelu.interop.expression import Expression, Input, expression, linear, total, unsupported
 from convexrelu.interop.imported import Imported, as_rows, check_reading
+from convexrelu.validation import check_numeric
 
 # Relative difference that double precision leaves between two orders of summation.
 SAME = 1e-9
@@ -271,12 +272,19 @@ def read_state_dict(state: Mapping[str, Any], layers: Mapping[str, str] | None, 
 def _weights(state: Mapping[str, Any], name: str) -> tuple[Array, Array]:
     if f"{name}.weight" not in state:
         raise InvalidInputError(f"`layers` names {name!r}, but the state dict has no '{name}.weight'.")
-    arrays = [state[f"{name}.weight"], state.get(f"{name}.bias")]
-    W, b = (_array(a) if hasattr(a, "detach") else None if a is None else np.asarray(a, float) for a in arrays)
-    assert W is not None
+    W = _numbers(state, f"{name}.weight")
     if W.ndim != 2:
         raise unsupported(f"a weight of shape {W.shape} at {name!r}, not a linear layer", "state dict")
-    return W, np.zeros(len(W)) if b is None else b
+    b = np.zeros(len(W)) if state.get(f"{name}.bias") is None else _numbers(state, f"{name}.bias")
+    if b.shape != (len(W),):
+        raise unsupported(f"a bias of shape {b.shape} at {name!r}, whose weight has shape {W.shape}", "state dict")
+    return W, b
+
+
+def _numbers(state: Mapping[str, Any], key: str) -> Array:
+    """A tensor of a state dict, or an array in its place."""
+    value = state[key]
+    return _array(value) if hasattr(value, "detach") else check_numeric(value, key)
 
 
 # -- export -----------------------------------------------------------------------------------------------------------
@@ -285,8 +293,7 @@ def _weights(state: Mapping[str, Any], name: str) -> tuple[Array, Array]:
 def to_module(parts: Expression, dtype: str, hidden_bias: bool = True) -> Any:
     """Sequential(Linear, ReLU, Linear); with a skip, a module of the layers `hidden`, `output` and `skip`."""
     torch = require_torch()
-    if dtype not in ("float64", "float32"):
-        raise InvalidInputError(f"`dtype` must be 'float64' or 'float32', got {dtype!r}.")
+    parts.check_export(dtype)
     hidden = _linear_layer(torch, parts.hidden, parts.hidden_bias if hidden_bias else None)
     output = _linear_layer(torch, parts.output.T, parts.output_bias)
     if not parts.skip.any():

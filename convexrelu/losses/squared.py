@@ -39,11 +39,11 @@ class SquaredLoss(Loss):
         heavy = weight > 0
         if nu[~heavy].any():
             return -math.inf, 0.0
-        linear = nu * Y
-        square = nu[heavy] ** 2 / (2 * weight[heavy, None])
-        # Each term carries at most four roundings; fsum adds them without further error.
-        size = math.fsum(np.abs(linear).ravel()) + math.fsum(square.ravel())
-        return math.fsum(np.concatenate([linear.ravel(), -square.ravel()])), 4 * EPS * size
+        nu, Y = nu[heavy], Y[heavy]
+        half = nu / (2 * weight[heavy, None])
+        # Each term carries at most three roundings, half an EPS each; fsum adds them without further error.
+        size = float(np.sum(np.abs(nu) * (np.abs(Y) + np.abs(half))))
+        return math.fsum((nu * (Y - half)).ravel()), 4 * EPS * size
 
     def unit(self, Y: Array) -> float:
         return float(np.abs(Y).max()) or 1.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convexrelu.arrays import Array, BoolArray, IntArray
+from convexrelu.arrays import Array, IntArray
 
 # Curvature across a tight sample, relative to that of 1/2 |w|^2: what it lets through is 1e-9 of a step.
 _STIFF = 1e9
@@ -25,8 +25,8 @@ _STILL, _OUTSIDE = 1e-6, 1e-7
 _TIE = 1e-9
 # Newton steps of a start that has arrived: each divides what is left by about 1e9.
 _SETTLING = 2
-# Kinks looked at in one step; a step ends at the last of them at the latest.
-_KINKS = 24
+# Kinks looked at in one step; a step ends at the last of them at the latest. Those further than this are none.
+_KINKS, _FAR = 24, 1e9
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _best_lengths(Z: Array, p: int, a: Array, u: Array) -> Array:
 
 
 class _Climb:
-    """All starts; `on` (B, n) are the sides of the samples, `tight` (B, n) those that stay on their kinks."""
+    """All starts; `side` (B, n) is 1 where a sample is on, else -1; `tight` (B, n) samples stay on their kinks."""
 
     def __init__(self, Z: Array, n_penalized: int, a: Array, u: Array) -> None:
         self.Z, self.p, self.a, self.u = Z, n_penalized, a, u.copy()
@@ -85,8 +85,10 @@ class _Climb:
         self.t = u @ self.rows
         self.lengths = np.linalg.norm(u, axis=1)
         ties = np.abs(self.t) <= _TIE * self.lengths[:, None] * self.sizes
-        self.on, self.tight = self.t > 0, ties & (a < 0) & (self.stiff > 0)
-        self.c = self.on.astype(float)
+        self.side, self.tight = np.where(self.t > 0, 1.0, -1.0), ties & (a < 0) & (self.stiff > 0)
+        self.c = (self.side > 0).astype(float)
+        # The starts at their ends, and what tight samples take of the gradient there: their weights times slopes.
+        self.arrived, self.taken = np.zeros(len(u), dtype=bool), np.zeros_like(self.t)
         # Curvature (B, k, k) of each start in the face of its tight samples, kept up to date.
         metric = np.diag(np.where(np.arange(Z.shape[1]) < n_penalized, 1.0, _FLAT))
         outer = (Z[:, :, None] * Z[:, None, :]).reshape(len(Z), -1)
@@ -99,6 +101,7 @@ class _Climb:
             if not len(going):
                 break
             going = self._step(going)
+        self._settle(np.flatnonzero(self.arrived))
 
     def _step(self, rows: IntArray) -> IntArray:
         """Move, or release a tight sample of, each of some starts; returns those that have not arrived."""
@@ -107,46 +110,44 @@ class _Climb:
         still = np.linalg.norm(step, axis=1) <= _STILL * self.lengths[rows]
         moving = ~still
         slope = np.einsum("bj,bj->b", gradient[moving], step[moving])
-        self._move(rows[moving], step[moving], np.where(tight, 0.0, dt)[moving], slope)
-        released = self._release(rows[still], np.where(tight, -self.stiff * dt, 0.0)[still])
+        self._move(rows[moving], step[moving], np.where(tight[moving], 0.0, dt[moving]), slope)
+        released = self._release(rows[still], np.where(tight[still], -self.stiff * dt[still], 0.0))
         return np.concatenate([rows[moving], released])
 
     def _newton(self, rows: IntArray, taken: Array) -> tuple[Array, Array, Array]:
         """Gradients less what the tight samples take, steps to the maxima of the faces, changes of pre-activations."""
-        gradient = (self.a[rows] * (self.on[rows] & ~self.tight[rows]) + taken) @ self.Z
+        gradient = (self.a[rows] * ((self.side[rows] > 0) & ~self.tight[rows]) + taken) @ self.Z
         gradient[:, : self.p] -= self.u[rows, : self.p]
         step = np.linalg.solve(self.system[rows], gradient[:, :, None])[:, :, 0]
         return gradient, step, step @ self.rows
 
     def _release(self, rows: IntArray, taken: Array) -> IntArray:
-        """Release the tight sample with the most to gain, on the side that gains; returns the starts that have one.
-
-        What tight samples take of the gradient, (B, n), are their weights times their slopes.
-        """
+        """Release the tight sample with the most to gain, on the side that gains; returns the starts that have one."""
         a, at = self.a[rows], np.arange(len(rows))
         excess = np.where(self.tight[rows], np.maximum(taken, a - taken), 0.0) * self.sizes
         worst = np.argmax(excess, axis=1)
         some = excess[at, worst] > _OUTSIDE * self.lengths[rows]
-        self._settle(rows[~some], taken[~some])
+        self.arrived[rows[~some]], self.taken[rows[~some]] = True, taken[~some]
         rows, worst, at = rows[some], worst[some], at[some]
         self._set_tight(rows, worst, False)
-        self.on[rows, worst] = taken[at, worst] < a[at, worst]
+        self.side[rows, worst] = np.where(taken[at, worst] < a[at, worst], 1.0, -1.0)
         return rows
 
-    def _settle(self, rows: IntArray, taken: Array) -> None:
+    def _settle(self, rows: IntArray) -> None:
         """Remove what is left of the gradient of starts that have arrived, and note their slopes."""
-        tight = self.tight[rows]
+        tight, taken = self.tight[rows], self.taken[rows]
         for _ in range(_SETTLING):
             _, step, dt = self._newton(rows, taken)
             self.u[rows] += step
             taken = np.where(tight, taken - self.stiff * dt, 0.0)
         self.t[rows] = np.where(tight, 0.0, self.u[rows] @ self.rows)
-        self.c[rows] = np.where(tight, np.clip(taken / np.where(tight, self.a[rows], 1.0), 0.0, 1.0), self.on[rows])
+        slopes = np.clip(taken / np.where(tight, self.a[rows], 1.0), 0.0, 1.0)
+        self.c[rows] = np.where(tight, slopes, self.side[rows] > 0)
 
     def _move(self, rows: IntArray, step: Array, dt: Array, slope: Array) -> None:
         """Go along each direction to the first point where the value stops rising."""
-        t, on = self.t[rows], self.on[rows]
-        kinks, at, gains = _next_kinks(t, dt, on, self.a[rows])
+        t, side = self.t[rows], self.side[rows]
+        kinks, at, gains = _next_kinks(t, dt, side, self.a[rows])
         # Slope of the value along the line before each kink, and the length at which it would vanish there.
         before = slope[:, None] + np.cumsum(gains, axis=1) - gains
         top = before / slope[:, None]
@@ -156,10 +157,10 @@ class _Climb:
         smooth, kinked = smooth[b, last], kinked[b, last] & ~smooth[b, last]
         length = np.where(smooth, top[b, last], at[b, last])
         passed, which = np.nonzero(np.arange(at.shape[1]) < (last + ~(smooth | kinked))[:, None])
-        on[passed, kinks[passed, which]] ^= True
+        side[passed, kinks[passed, which]] *= -1
         self.u[rows] += length[:, None] * step
         self.lengths[rows] = np.maximum(self.lengths[rows], np.linalg.norm(self.u[rows], axis=1))
-        self.t[rows], self.on[rows] = t + length[:, None] * dt, on
+        self.t[rows], self.side[rows] = t + length[:, None] * dt, side
         stopped = kinks[b, last]
         self.t[rows[kinked], stopped[kinked]] = 0.0
         self._set_tight(rows[kinked], stopped[kinked], True)
@@ -170,13 +171,18 @@ class _Climb:
         self.system[rows] += stiff[:, None, None] * Z[:, :, None] * Z[:, None, :]
 
 
-def _next_kinks(t: Array, dt: Array, on: BoolArray, a: Array) -> tuple[IntArray, Array, Array]:
-    """The first kinks along each line: samples, lengths at which they are met (maybe infinite), changes of slope."""
-    toward = np.where(on, dt < 0, dt > 0)
-    at = np.maximum(np.divide(-t, dt, out=np.full(t.shape, np.inf), where=toward), 0.0)
+def _next_kinks(t: Array, dt: Array, side: Array, a: Array) -> tuple[IntArray, Array, Array]:
+    """The first kinks along each line: samples, lengths at which they are met, changes of slope (none if far)."""
+    # Without masks, which cost ten times as much: what leaves its kink gets there at a speed of next to nothing.
+    speed = dt * side
+    np.negative(speed, out=speed)
+    np.maximum(speed, 1e-200, out=speed)
+    at = np.abs(t)
+    at += 1e-190
+    at /= speed
     count = min(_KINKS, t.shape[1])
     kinks = np.argpartition(at, count - 1, axis=1)[:, :count]
     kinks = np.take_along_axis(kinks, np.argsort(np.take_along_axis(at, kinks, axis=1), axis=1), axis=1)
     at = np.take_along_axis(at, kinks, axis=1)
-    gains = np.take_along_axis(a * np.abs(dt), kinks, axis=1)
-    return kinks, at, np.where(np.isfinite(at), gains, 0.0)
+    gains = np.take_along_axis(a, kinks, axis=1) * np.abs(np.take_along_axis(dt, kinks, axis=1))
+    return kinks, at, np.where(at < _FAR, gains, 0.0)

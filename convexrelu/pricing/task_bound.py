@@ -17,10 +17,8 @@ Rounding
 Boxes cover all directions exactly (see `bound`). Write B_i for sum_j |z_ij| max |w_j| over the cube, S = sum |N_i| B_i,
 and eps for the unit of rounding. P, M u, q and the errors are sums of at most n terms of k-term products with slopes in
 [0, 1] and lifts of at most 2 B_i, each evaluated to within (2 n + 6 k + 4 tasks + 40) eps S, called the margin; a
-sample taken for fixed although its interval reaches across the kink by rounding moves P by less than that, too. The
-form's entries are products of two such numbers with weights of at most 1 + STEEPEST; |M u + q| <= 3 S, so the value of
-the form is off by at most (1 + STEEPEST) 2 (3 S) (2 margin) + (4 k + 20) eps ((1 + STEEPEST) 9 S^2 + T^2 p). Twice
-that is added to every excess before it is compared with zero.
+sample taken for fixed although its interval reaches across the kink by rounding moves P by less than that, too. What
+that does to a form is added to its excess: see `task_boxes`.
 """
 
 from __future__ import annotations
@@ -37,7 +35,6 @@ from convexrelu.pricing.bound import BATCH, OPEN_LIMIT, DualNormBound
 from convexrelu.pricing.boxes import FINEST
 from convexrelu.pricing.slopes import bounded, peaks
 from convexrelu.pricing.task_boxes import (
-    STEEPEST,
     Quadratic,
     TaskBoxes,
     TaskSide,
@@ -128,22 +125,15 @@ class _Search:
         reach = 1.000001 * self.radius * np.sqrt(p)
         self.bias_scale = float(2.0 ** np.ceil(np.log2(reach))) if reach > 0 else 0.0
         self.width = np.concatenate([np.ones(p), np.full(k - p, self.bias_scale)])
-        self.margin, self.slack = self._rounding()
+        (n, k), tasks = self.side.Z.shape, self.side.N.shape[1]
+        size = float(self.side.sizes @ (np.abs(self.side.Z) @ self.width))
+        self.margin = (2 * n + 6 * k + 4 * tasks + 40) * EPS * size
         self.pool = _Pool(np.empty((0, k)), np.empty((0, len(self.side.Z))))
         self.closed = self.stuck = 0.0
         self.boxes = 0
         self.lower = 0.0
         self.neuron = np.zeros(k)
         self.neuron[: min(p, 1)] = 1.0
-
-    def _rounding(self) -> tuple[float, float]:
-        """The margin and the slack of the module's text."""
-        (n, k), tasks = self.side.Z.shape, self.side.N.shape[1]
-        size = float(self.side.sizes @ (np.abs(self.side.Z) @ self.width))
-        margin = (2 * n + 6 * k + 4 * tasks + 40) * EPS * size
-        steep = 1 + STEEPEST
-        square = steep * 12 * size * margin + (4 * k + 20) * EPS * (9 * steep * size**2 + self.target**2 * self.p)
-        return margin, 2 * square
 
     def run(self, max_boxes: int, deadline: float, starts: Array | None) -> DualNormBound:
         """Bound until nothing is open, a limit is reached or a neuron beyond the target is met."""
@@ -260,7 +250,7 @@ class _Search:
         # On a face 1 <= |w|^2 <= sum of the squared widths; eigenvalues are good to a few units in the norm.
         top = top + 8 * k * k * EPS * size
         bound = top * np.where(top > 0, float((self.width**2).sum()), 1.0)
-        open_.x = np.minimum(open_.x, bound)
+        open_.x = np.minimum(open_.x, bound + open_.slack)
         self._close(open_)
 
     def _explore(self, open_: Quadratic) -> None:
@@ -276,8 +266,8 @@ class _Search:
                 self._climb(U[best])
 
     def _close(self, open_: Quadratic) -> None:
-        """Drop the boxes whose excess is negative even with the slack."""
-        done = open_.x + self.slack <= 0
+        """Drop the boxes whose excess is not positive."""
+        done = open_.x <= 0
         if done.any():
             self.closed = self.target
             open_.keep(~done)
@@ -285,7 +275,7 @@ class _Search:
     def _children(self, boxes: TaskBoxes, open_: Quadratic) -> list[TaskBoxes]:
         """Halves of the open boxes, in batches of neighbours; a box too small to halve keeps its bound for good."""
         nearest = np.clip(0.0, open_.C - open_.H, open_.C + open_.H)[:, : self.p]
-        square = self.target**2 + (open_.x + self.slack) / np.einsum("bi,bi->b", nearest, nearest)
+        square = self.target**2 + open_.x / np.einsum("bi,bi->b", nearest, nearest)
         level = np.minimum(np.sqrt(square) * (1 + 16 * self.p * EPS), boxes.level[open_.box])
         axis, divisible = best_axis(self.side, boxes, open_, FINEST * self.width)
         if not divisible.all():

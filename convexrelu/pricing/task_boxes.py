@@ -18,6 +18,14 @@ as long as v . (M u + q) >= 0; the second term is of second order in the size of
 so that q and the errors may be written as multiples of u_f: the bound is a quadratic form u^T G u. It is
 bounded over the box by its expansion at the centre, with a diagonal form above the mixed terms, and where that fails
 by the largest eigenvalue of G.
+
+Rounding
+--------
+All numbers of the first order, M u, q and the bounds on the error, are within twice the margin of `task_bound` of what
+they stand for, and together at most m = |middle| + 4 radius of the ball. Their squares enter with weights of at most 1
++ STEEPEST: (1 + STEEPEST) 2 (m + 2 margin) (2 margin) in all. The entries of the form are sums of products of two; with
+c = sum_j |M_j| max |u_j| + 2 sum_i lift_i |N_i| these and the value of the form are off by at most (4 k + 4 tasks + 40)
+eps ((1 + STEEPEST) c^2 + T^2 p). Twice the sum of the two is the slack in every excess x.
 """
 
 from __future__ import annotations
@@ -26,7 +34,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
+from convexrelu.arrays import EPS, Array, BoolArray, IntArray, row_norms
 from convexrelu.pricing.boxes import COMPACT, chord_slopes
 
 STEEPEST = 4.0
@@ -106,7 +114,10 @@ class TaskBoxes:
 
 @dataclass(eq=False)
 class Quadratic:
-    """Boxes that are still open: their forms G (B, k, k) and the excess x (B,), with what led there."""
+    """Boxes that are still open: their forms G (B, k, k) and the excess x (B,), with what led there.
+
+    `slack` (B,) is what rounding may hide in the value of a form; x is larger by that.
+    """
 
     box: IntArray
     t: Array
@@ -115,6 +126,7 @@ class Quadratic:
     H: Array
     G: Array
     x: Array
+    slack: Array
     loose: Array
     direction: Array
 
@@ -139,8 +151,8 @@ def intervals(side: TaskSide, boxes: TaskBoxes) -> tuple[TaskBoxes, Array, Array
 def relax(side: TaskSide, boxes: TaskBoxes, t: Array, r: Array, target: float, margin: float) -> Quadratic:
     """Quadratic bound on every box with the slopes of chords; `margin` is what rounding can hide in P."""
     every = np.arange(len(boxes))
-    nothing = np.zeros((len(boxes), 0))
-    out = Quadratic(every, t, r, boxes.C, boxes.H, nothing, np.full(len(every), np.inf), nothing, nothing)
+    nothing, unbounded = np.zeros((len(boxes), 0)), np.full(len(every), np.inf)
+    out = Quadratic(every, t, r, boxes.C, boxes.H, nothing, unbounded, unbounded.copy(), nothing, nothing)
     improve(out, side, boxes, chord_slopes(t, r), target, margin)
     return out
 
@@ -151,26 +163,40 @@ def improve(open_: Quadratic, side: TaskSide, boxes: TaskBoxes, slopes: Array, t
     N, sizes = side.N[boxes.mixed], side.sizes[boxes.mixed]
     tasks, k = side.N.shape[1], side.Z.shape[1]
     M = (boxes.fixed + slopes @ side.maps[boxes.mixed]).reshape(-1, tasks, k)
-    half, q, middle = _ends(open_, M, lift, N, sizes, margin)
+    half, q, middle, radius = _ends(open_, M, lift, N, sizes, margin)
     G, direction = _form(open_, side, boxes, M, half, q, middle, target, margin)
-    x = excess(G, open_.C, open_.H)
-    better = x < open_.x
     loose = lift * sizes
+    columns = np.sqrt(np.einsum("bij,bij->bj", M, M))
+    terms = np.einsum("bj,bj->b", columns, np.abs(open_.C) + open_.H) + 2 * loose.sum(axis=1)
+    size = row_norms(middle) + 4 * radius
+    slack = _slack(size, terms, margin, target**2 * side.p, 4 * k + 4 * tasks + 40)
+    x = excess(G, open_.C, open_.H) + slack
+    better = x < open_.x
     if not open_.G.size:
         open_.G, open_.loose, open_.direction = G, loose, direction
-    open_.G[better], open_.loose[better], open_.direction[better] = G[better], loose[better], direction[better]
+    for old, new in ((open_.G, G), (open_.slack, slack), (open_.loose, loose), (open_.direction, direction)):
+        old[better] = new[better]
     open_.x = np.minimum(open_.x, x)
 
 
-def _ends(open_: Quadratic, M: Array, lift: Array, N: Array, sizes: Array, margin: float) -> tuple[Array, Array, Array]:
-    """Half-intervals left to the undecided samples (B, m), the offset q (B, tasks), and the middle P of the ball."""
+def _slack(size: Array, terms: Array, margin: float, threshold: float, roundings: int) -> Array:
+    """The slack of the module's text, of m, c, the margin, T^2 p, and the number of roundings of the second order."""
+    steep = 1 + STEEPEST
+    first = steep * 4 * (size + 2 * margin) * margin
+    return np.asarray(2 * (first + roundings * EPS * (steep * terms**2 + threshold)))
+
+
+def _ends(
+    open_: Quadratic, M: Array, lift: Array, N: Array, sizes: Array, margin: float
+) -> tuple[Array, Array, Array, Array]:
+    """Half-intervals left to the undecided samples (B, m), the offset q (B, tasks), middle and radius of the ball."""
     middle = np.einsum("bij,bj->bi", M, open_.C) + 0.5 * (lift @ N)
     spread = np.einsum("bj,bj->b", open_.H, np.sqrt(np.einsum("bij,bij->bj", M, M)))
     radius = spread + 0.5 * (lift @ sizes) + 2 * margin
     along, limit = middle @ N.T, radius[:, None] * sizes
     rising, falling = along > limit, along < -limit
     q = (lift * (0.5 + 0.5 * rising - 0.5 * falling)) @ N
-    return np.where(rising | falling, 0.0, 0.5 * lift), q, middle
+    return np.where(rising | falling, 0.0, 0.5 * lift), q, middle, radius
 
 
 def _form(

@@ -17,11 +17,15 @@ from convexrelu.univariate.penalized_skip import best_skip, without_line
 from convexrelu.univariate.spline import Spline
 from convexrelu.validation import LARGEST, check_choice
 
+# Times the value at zero: what the line from the nearest knot to zero climbs where that knot is too far away.
+FAR = 1e3
+
 
 def from_network(network: Network) -> Spline:
     """The function of a network with one input, exact up to rounding.
 
-    Neurons with a common knot are merged; knots at which their curvatures cancel stay, with no change of slope.
+    Neurons with a common knot are merged; knots at which their curvatures cancel stay, with no change of slope. So does
+    one added at zero if all others are far away.
 
     Raises
     ------
@@ -51,10 +55,16 @@ def from_network(network: Network) -> Spline:
     np.add.at(curvature, group, delta)
     first = network.skip[0] - delta[left].sum(axis=0)
     slopes = np.vstack([first, first + np.cumsum(curvature, axis=0)])
+    at_zero = network.output_bias + np.maximum(network.hidden_bias, 0.0) @ network.output
+    piece = int(np.searchsorted(knots, 0.0, side="right"))
+    weight = np.bincount(group, row_norms(delta))
+    if float(np.linalg.norm(slopes[piece])) * float(np.abs(knots).min()) > FAR * float(np.linalg.norm(at_zero)):
+        # Of nearly constant neurons only: values computed from their knots would have no digits.
+        knots, slopes = np.insert(knots, piece, 0.0), np.insert(slopes, piece, slopes[piece], axis=0)
+        weight = np.insert(np.zeros_like(weight), piece, 1.0)
     # From the median of the curvature outwards: a knot far away, of a nearly constant neuron, would cost all others
     # their digits.
-    weight = np.cumsum(np.bincount(group, row_norms(delta)))
-    middle = int(np.searchsorted(weight, weight[-1] / 2))
+    middle = int(np.searchsorted(np.cumsum(weight), weight.sum() / 2))
     reach = np.maximum(np.where(left, t - knots[middle], knots[middle] - t), 0.0)
     start = constant + network.skip[0] * knots[middle] + reach @ delta
     steps = slopes[1:-1] * np.diff(knots)[:, None]

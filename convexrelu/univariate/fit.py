@@ -129,8 +129,10 @@ def fit(
         check_labels(data.x[heavy], data.Y[heavy, 0], kind, skip)
     spread = data.x[heavy].max() > data.x[heavy].min()
     trained = train(data, kind, lam, skip, SHARE * tol, rounds) if spread else _constant(data, kind)
-    nu, spline = _dual(data, kind, trained), trained.spline
-    objective = kind.value(spline(data.x), data.Y, data.weight) + lam * norm(spline, skip)
+    spline = trained.spline
+    F = spline(data.x)
+    nu = _dual(data, kind, trained, F)
+    objective = kind.value(F, data.Y, data.weight) + lam * norm(spline, skip)
     proof = certified(data, objective, nu, lam, kind, bias, skip)
     return UnivariateResult(spline, proof, judged(proof, tol), bias, skip, data.points, trained.rounds)
 
@@ -174,8 +176,8 @@ def _way(loss: Loss, bias: str, skip: str, usual: bool, T: int) -> str:
     return "spline" if served else "neurons"
 
 
-def _dual(data: Samples, loss: Loss, trained: Trained) -> Array:
-    """The dual variable (n, T): the one of the training or, for the squared loss, that of the spline.
+def _dual(data: Samples, loss: Loss, trained: Trained, F: Array) -> Array:
+    """The dual variable (n, T): the one of the training or, for the squared loss, that of the spline's values F.
 
     The latter is the residual, with the digits that the values of the spline cannot hold.
     """
@@ -184,6 +186,6 @@ def _dual(data: Samples, loss: Loss, trained: Trained) -> Array:
         nu[data.weight > 0] = trained.nu
         return nu
     assert trained.correction is not None
-    F, correction = trained.spline(data.x), trained.correction(data.x).astype(np.longdouble)
+    correction = trained.correction(data.x).astype(np.longdouble)
     nu = -loss.gradient(F, data.Y, data.weight) - data.weight[:, None] * correction
     return np.where(data.weight[:, None] > 0, nu, 0.0)

@@ -19,11 +19,12 @@ from convexrelu.arrays import EPS, Array, IntArray, row_norms
 from convexrelu.network import Network
 from convexrelu.problem import TrainingProblem
 from convexrelu.univariate.candidates import Candidates
-from convexrelu.univariate.interval_pricing import best_of_intervals
+from convexrelu.univariate.interval_pricing import best_of_intervals, largest_by_interval
 from convexrelu.univariate.joined import interval_sums, joined_by_interval
 from convexrelu.univariate.line_certificate import objective_on_line
 from convexrelu.univariate.neuron_interior_point import NeuronProgram, Outputs, trained
 from convexrelu.univariate.neurons import Line, Neurons
+from convexrelu.univariate.running_sums import WIDE, Wide
 from convexrelu.univariate.slopes import ExactSlopes, LossSlopes, slopes_of
 
 # Rounds without a smaller gap before giving up.
@@ -131,6 +132,19 @@ class Task:
         sums: Array = np.add.reduceat(nu, first, axis=0)
         return sums
 
+    def wide_dual(self, outputs: Outputs) -> Wide:
+        """The dual variable (n, T) of an interpolant, with more digits than the interior point method has use for."""
+        h = np.diff(self.x.astype(WIDE))[:, None]
+        slope = np.diff(outputs.G.astype(WIDE), axis=0)
+        # The second differences of G, its moment about the first point, and its sum.
+        slope[:1] -= outputs.ends[0]
+        slope *= self.span / h
+        nu = np.zeros(outputs.G.shape, dtype=WIDE)
+        nu[:-1] += slope
+        nu[1:] -= slope
+        nu[0] += outputs.ends[1]
+        return nu
+
     def lower_bound(self, nu: Array, tau: float) -> float:
         """What a multiple of nu proves, up to rounding, for a dual norm of tau."""
         scale = min(1.0, self.line.lam / tau) if tau > 0 else 1.0
@@ -163,6 +177,7 @@ def best_candidates(task: Task, tol: float, rounds: int) -> Grown:
         # Targets must be met to rounding.
         outputs = trained(task.program(candidates), 0.0 if task.problem.is_interpolation else max(ASK * tol, accuracy))
         new, tau = _priced(task, task.by_point(outputs.nu), tol)
+        outputs, tau = _lowered(task, outputs, tau)
         bound = task.lower_bound(outputs.nu, tau)
         gap = (outputs.objective - bound + outputs.missed) / max(abs(outputs.objective), 1e-300)
         stalled = 0 if best is None or gap < 0.9 * best.gap else stalled + 1
@@ -200,6 +215,22 @@ def _priced(task: Task, r: Array, tol: float) -> tuple[Neurons, float]:
         return best_of_intervals(task.line, r, tol)
     sums = [float(np.linalg.norm(np.maximum(side * task.line.x, 0.0) @ r)) for side in (1.0, -1.0)]
     return Neurons.none(r.shape[1]), max(sums)
+
+
+def _lowered(task: Task, outputs: Outputs, tau: float) -> tuple[Outputs, float]:
+    """Interpolation with a free skip: G lower next to the intervals that violate, instead of everywhere; its dual norm.
+
+    Between two points g is affine, and so falls by what its ends do. Between close points nu is large: sums of it need
+    more digits than their values.
+    """
+    line = task.line
+    if not task.problem.is_interpolation or line.bias != "penalized" or line.skip != "free":
+        return outputs, tau
+    largest = largest_by_interval(line, task.wide_dual(outputs)) / line.lam
+    excess = np.maximum(np.append(largest, 0.0), np.append(0.0, largest))
+    lower = replace(outputs, G=outputs.G / np.maximum(excess, 1.0)[:, None])
+    wide = task.wide_dual(lower)
+    return replace(lower, nu=wide.astype(np.float64)), float(largest_by_interval(line, wide).max(initial=0.0))
 
 
 def network_of(task: Task, found: Grown) -> Network:

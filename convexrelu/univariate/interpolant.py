@@ -20,7 +20,7 @@ from convexrelu.arrays import EPS, Array, row_norms
 from convexrelu.network import Network
 from convexrelu.problem import TrainingProblem
 from convexrelu.targets import onto_targets
-from convexrelu.univariate.growth import Grown, Task, best_candidates, network_of
+from convexrelu.univariate.growth import Task, best_candidates, network_of
 from convexrelu.univariate.joined import joined_by_interval
 from convexrelu.univariate.line_certificate import norm_on_line, objective_on_line
 from convexrelu.univariate.spline import Spline
@@ -58,7 +58,7 @@ def made_interpolant(problem: TrainingProblem, tol: float, rounds: int) -> Made:
     spline = _spline(network, snapped, x, Y)
     objective = norm_on_line(problem, network) + _rest(problem, network, snapped, spline, x, Y)
     nu = np.zeros(problem.Y.shape, dtype=np.longdouble)
-    nu[task.order] = _dual(task, found)
+    nu[task.order] = task.wide_dual(found.outputs)
     return Made(_without_rounding(spline), network.balanced(), objective, nu)
 
 
@@ -150,12 +150,6 @@ def _rest(problem: TrainingProblem, network: Network, t: Array, spline: Spline, 
     return cost_of_rest(problem, x, curvature, missing, tilt)
 
 
-def _dual(task: Task, found: Grown) -> NDArray[np.longdouble]:
-    """The dual variable at the points, with more digits than the interior point method has use for."""
-    P, R = found.outputs.ends[:2]
-    return dual_of_spline(task.x, found.outputs.G * task.span, P * task.span, R)
-
-
 def interpolant(x: Array, Y: Array, t: Array, delta: Array, outer: Array) -> Spline:
     """The spline with the values Y at x, curvature delta at knots t between them, and slopes `outer` (2, T) outside."""
     t, group = np.unique(t, return_inverse=True)
@@ -190,17 +184,3 @@ def cost_of_rest(problem: TrainingProblem, x: Array, rest: Array, level: Array, 
     span = float(x[-1] - x[0]) or 1.0
     last = level + slope * span
     return cost + float(np.linalg.norm(level) * unit[-1] + np.linalg.norm(last) * unit[0]) / span
-
-
-def dual_of_spline(x: Array, G: Array, P: Array, R: Array) -> NDArray[np.longdouble]:
-    """The nu (n, T) with the double sum G from the right at the inner points, moment P about the first, and sum R."""
-    wide, h = G.astype(np.longdouble), np.diff(x.astype(np.longdouble))[:, None]
-    slope = np.diff(wide, axis=0) / h
-    nu = np.zeros_like(wide)
-    nu[:-1] += slope
-    nu[1:] -= slope
-    if len(x) > 1:
-        nu[0] -= P / h[0]
-        nu[1] += P / h[0]
-    nu[0] += R
-    return nu

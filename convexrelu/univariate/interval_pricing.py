@@ -11,17 +11,21 @@ import numpy as np
 
 from convexrelu.arrays import Array, row_norms
 from convexrelu.univariate.neurons import EVERYWHERE, Line, Neurons
+from convexrelu.univariate.running_sums import Wide
 from convexrelu.univariate.trend_filter import peaks
 
 # Of an interval: knots closer to its ends count as on them.
 NEAR = 1e-7
 
 
-def sums_by_side(line: Line, r: Array) -> dict[float, Array]:
-    """A (n + 1, T, 2) by side: of neurons that are on at the points from k on (side 1) or before k (-1)."""
+def sums_by_side(line: Line, r: Array | Wide) -> dict[float, Array]:
+    """A (n + 1, T, 2) by side: of neurons that are on at the points from k on (side 1) or before k (-1).
+
+    With the digits of r: between close points A is large where the correlations are not.
+    """
     terms = np.stack([r * line.x[:, None], r], axis=2).astype(np.longdouble)
     before = np.concatenate([np.zeros_like(terms[:1]), np.cumsum(terms, axis=0)])
-    return {1.0: (before[-1] - before).astype(float), -1.0: before.astype(float)}
+    return {1.0: (before[-1] - before).astype(r.dtype), -1.0: before.astype(r.dtype)}
 
 
 def correlations(line: Line, r: Array, neurons: Neurons) -> Array:
@@ -45,12 +49,18 @@ def best_of_intervals(line: Line, r: Array, tol: float) -> tuple[Neurons, float]
     return found, tau
 
 
+def largest_by_interval(line: Line, r: Array | Wide) -> Array:
+    """The largest correlation (n - 1,) of a neuron that faces right with its knot in the interval, ends included."""
+    value = _candidates(line, sums_by_side(line, r)[1.0], 1.0)[1].astype(np.float64)
+    return np.maximum(value[1::2], np.maximum(value[:-1:2], value[2::2]))
+
+
 def _candidates(line: Line, sums: Array, side: float) -> tuple[Neurons, Array]:
     """In the order of their knots the best neuron at each point and inside each interval; correlations (2 n - 1,)."""
     x, n = line.x, len(line.x)
     place = np.repeat(np.arange(n), 2)[:-1]
     loose = np.arange(2 * n - 1) % 2 == 1
-    t = x[place]
+    t = x[place].astype(sums.dtype)
     A = sums[np.where(loose, place + 1, place + (side > 0))]
     if line.bias == "penalized":
         t[loose] = _tops(A[loose], x[:-1], x[1:])

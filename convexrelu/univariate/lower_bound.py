@@ -20,20 +20,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convexrelu.arrays import EPS, Array, frozen, row_norms
+from convexrelu.arrays import EPS, Array
 from convexrelu.certificate import TINY, Certificate
 from convexrelu.losses import Loss
 from convexrelu.univariate.label_radius import label_radius
 from convexrelu.univariate.penalized_skip import best_skip, without_line
+from convexrelu.univariate.running_sums import WIDE, WIDE_EPS, Wide, double_sum, rounded_alike, sizes
 from convexrelu.univariate.samples import Samples
 from convexrelu.univariate.sectors import sector_bounds
 from convexrelu.univariate.spline import Spline
-
-WIDE = np.longdouble
-Wide = NDArray[np.longdouble]
-WIDE_EPS = float(np.finfo(WIDE).eps)
-# Multiples of one number up to two to this power add up without rounding.
-QUANTA = int(np.finfo(WIDE).nmant)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +67,8 @@ def certified(
     bias : {"free", "penalized"}
     skip : {"free", "penalized", "none"}
     """
-    heavy = data.weight > 0
+    # A view where all samples count: copies of large arrays cost as much as sums.
+    heavy = slice(None) if data.weight.all() else data.weight > 0
     x, Y, weight = data.x[heavy], data.Y[heavy], data.weight[heavy]
     constraint = _Constraint(x, weight, lam, bias, skip)
     feasible, sums = constraint.feasible(nu[heavy], Y, loss)
@@ -86,7 +82,8 @@ def certified(
     # Without a parabola at its minimum a loss is as large as the rounding of the predictions.
     rounding = math.sqrt(EPS) if loss.is_shift_invariant and not loss.is_smooth and math.isfinite(size) else EPS
     negligible = max(rounding * (size if math.isfinite(size) else float(np.abs(Y).max())), TINY)
-    return Certificate(float(objective), float(bound), "global", frozen(dual), float(sums.largest), negligible)
+    dual.flags.writeable = False
+    return Certificate(float(objective), float(bound), "global", dual, float(sums.largest), negligible)
 
 
 def norm(spline: Spline, skip: str) -> float:
@@ -130,14 +127,17 @@ class _Constraint:
 
     def feasible(self, nu: Array | Wide, Y: Array, loss: Loss) -> tuple[Array, DoubleSum]:
         """The best multiple of nu whose dual norm is proven to be at most lam, and its bounds."""
-        wide = self._in_box(nu, Y, loss)
-        rounded = self._rounded(wide, Y, loss)
+        box = loss.domain(Y, self.weight)
+        wide = self._in_box(nu, *box) if loss.is_classification else self._centred(nu.astype(WIDE), self.weight)
+        rounded = _rounded(wide, *box)
         sums = self.bounds(rounded)
         largest, curvature = self.used(sums), 2 * self.slope_cost(sums)
-        scale = loss.best_scale(rounded, curvature, Y, self.weight, self.lam / largest if largest > 0 else math.inf)
+        # Just below the largest multiple, which rounding would often make too large.
+        upper = self.lam / largest * (1 - 16 * EPS) if largest > 0 else math.inf
+        scale = loss.best_scale(rounded, curvature, Y, self.weight, upper)
         wide = wide * scale if math.isfinite(scale) else np.zeros_like(wide)
         for attempt in range(8):
-            rounded = self._rounded(wide, Y, loss)
+            rounded = _rounded(wide, *box)
             sums = self.bounds(rounded)
             if self.used(sums) <= self.lam:
                 return rounded, sums
@@ -145,22 +145,12 @@ class _Constraint:
             wide = wide * (self.lam / self.used(sums) * (1 - 4 * EPS * 10**attempt))
         return np.zeros_like(rounded), DoubleSum(0.0, 0.0, 0.0)
 
-    def _rounded(self, wide: Wide, Y: Array, loss: Loss) -> Array:
-        """In double precision, within the bounds of the loss; rounded alike where it has none."""
-        lower, upper = loss.domain(Y, self.weight)
-        if np.isinf(lower).all() and np.isinf(upper).all():
-            return rounded_alike(wide)
-        return np.clip(wide.astype(np.float64), lower, upper)
-
-    def _in_box(self, nu: Array | Wide, Y: Array, loss: Loss) -> Wide:
+    def _in_box(self, nu: Array | Wide, lower: Array, upper: Array) -> Wide:
         """A dual variable near nu, orthogonal to the free columns.
 
         Where zero is on the boundary of the loss's box shrinking does not bring back what has left it: there every
         entry moves in proportion to its distance to the boundary.
         """
-        if not loss.is_classification:
-            return self._centred(nu.astype(WIDE), self.weight)
-        lower, upper = loss.domain(Y, self.weight)
         wide = nu.astype(WIDE)
         for _ in range(3):
             room = np.minimum(np.minimum(wide - lower, upper - wide), self.weight[:, None])[:, 0]
@@ -168,7 +158,7 @@ class _Constraint:
         return wide
 
     def _centred(self, wide: Wide, weight: Array) -> Wide:
-        """Orthogonal to the free columns, in that metric nearest to nu; what it loses is a matter of rounding."""
+        """Made orthogonal to the free columns, in place: in that metric the nearest, up to rounding."""
         if not weight.any():
             return wide
         if self.bias == "penalized" and self.skip == "none":
@@ -177,11 +167,14 @@ class _Constraint:
         if self.skip == "free" and span > 0:
             offset = self.x - self.x[0]
             columns.append((offset - float(weight @ offset / weight.sum())) / span)
-        for _ in range(2):
-            for column in columns:
-                heavy = weight * column
-                if column @ heavy > 0:
-                    wide = wide - heavy[:, None] * (column @ wide / float(column @ heavy))
+        for column in 2 * columns:
+            heavy = weight * column
+            if column @ heavy > 0:
+                seen = np.einsum("i,it->t", column, wide).astype(np.float64)
+                # Where large numbers cancel the sum's own rounding would do more harm than good.
+                rounding = WIDE_EPS * math.sqrt(len(wide)) * float(np.abs(column) @ sizes(wide))
+                if float(np.abs(seen).max()) > rounding:
+                    wide -= heavy[:, None] @ seen[None] / (column @ heavy)
         return wide
 
     def radius(self, objective: float, Y: Array, loss: Loss) -> float:
@@ -214,59 +207,26 @@ class _Constraint:
         return (sums.total * radius + sums.moment * slope) * (1 + 8 * EPS)
 
 
+def _rounded(wide: Wide, lower: Array, upper: Array) -> Array:
+    """In double precision, within bounds; rounded alike where there are none."""
+    if np.isinf(lower).all() and np.isinf(upper).all():
+        return rounded_alike(wide)
+    return np.clip(wide.astype(np.float64), lower, upper)
+
+
 def double_sum_bounds(x: Array, nu: Array, skip: str) -> DoubleSum:
     """Bounds that account for every rounding of two running sums (`skip`: which neurons face left)."""
-    c, c_error = running_sum(nu)
-    h = np.diff(x.astype(WIDE))[:, None]
-    steps = h * c[:-1]
-    G = np.cumsum(steps, axis=0, dtype=WIDE)
-    # One rounding in each entry of c and three in each step; half a unit in the last place in each partial sum.
-    size = _size(steps).sum()
-    G_error = float(x[-1] - x[0]) * (1 + EPS) * c_error + WIDE_EPS * (3 * size + 2 * _size(G).sum())
-    # The errors themselves are sums of rounded numbers; norms are rounded too.
-    G_error = 1.01 * G_error
+    c, c_error, G, G_error = double_sum(x, nu)
+    # Norms are rounded too.
     safety = 1 + 8 * (nu.shape[1] + 4) * EPS
     total = (_norm(c[-1]) * (1 + 2 * WIDE_EPS) + c_error) * safety
     if not len(G):
         return DoubleSum(0.0, total, 0.0)
-    largest, last = _size(G).max(), G[-1]
+    largest, last = sizes(G).max(), G[-1]
     if skip != "free":
         # Neurons that face right see g(t) - G_n, up to a (t - x_n).
-        largest = max(largest, _size(G - last).max(), _norm(last)) + 2 * total * float(x[-1] - x[0]) + G_error
+        largest = max(largest, sizes(G - last).max(), _norm(last)) + 2 * total * float(x[-1] - x[0]) + G_error
     return DoubleSum((largest + G_error) * safety, total, (_norm(last) + G_error) * safety)
-
-
-def rounded_alike(wide: Wide) -> Array:
-    """In double precision, each entry rounded so that the running sums stay as near as any entry does.
-
-    Rounded one by one the errors would walk at random, and the double sum with them.
-    """
-    peak = float(np.abs(wide).max(initial=0.0))
-    if not (peak > 1e-280 and math.isfinite(peak)):
-        return wide.astype(np.float64)
-    quantum = math.ldexp(1.0, math.frexp(peak)[1] + 1 - np.finfo(np.float64).nmant)
-    sums = np.rint(np.cumsum(wide / quantum, axis=0))
-    return np.diff(sums, axis=0, prepend=0).astype(np.float64) * quantum
-
-
-def running_sum(nu: Array) -> tuple[NDArray[np.longdouble], float]:
-    """Running sums (n, T), each rounded once, and a bound on the norm of any other error of a row.
-
-    Rounding would build up over the sum, so it is taken of multiples of a quantum, where it is exact, and of the small
-    rests aside (S. Rump, T. Ogita, S. Oishi, "Accurate floating-point summation", SIAM J. Sci. Comput. 2008).
-    """
-    peak = 2 * float(np.abs(np.cumsum(nu, axis=0)).max()) + float(np.abs(nu).max())
-    quantum = math.ldexp(1.0, max(math.frexp(peak)[1] + 1 - QUANTA, -1000))
-    coarse = np.rint(nu / quantum) * quantum
-    c, rest = np.cumsum(coarse, axis=0, dtype=WIDE), np.cumsum(nu - coarse, axis=0, dtype=WIDE)
-    if not float(np.abs(c).max()) < math.ldexp(quantum, QUANTA):
-        return np.cumsum(nu, axis=0, dtype=WIDE), math.inf
-    return c + rest, 1.01 * WIDE_EPS * float(_size(rest).sum())
-
-
-def _size(A: NDArray[np.longdouble]) -> Array:
-    """Norms of the rows in double precision."""
-    return np.abs(A[:, 0]).astype(np.float64) if A.shape[1] == 1 else row_norms(A.astype(np.float64))
 
 
 def _norm(v: NDArray[np.longdouble]) -> float:

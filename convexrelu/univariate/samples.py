@@ -87,7 +87,12 @@ def samples(x: Any, Y: Any, sample_weight: Any = None) -> Samples:
     points = check_points(x)
     targets = check_targets(Y, len(points))
     weight = check_sample_weight(sample_weight, len(points))
-    order = np.argsort(points, kind="stable")
+    order = np.argsort(points)
+    if (np.diff(points[order]) == 0).any():
+        order = np.argsort(points, kind="stable")  # repeated points as given; slower
     points = points[order] + 0.0  # no negative zeros
     first = np.flatnonzero(np.concatenate([[True], points[1:] > points[:-1]]))
-    return Samples(frozen(points), frozen(targets[order]), frozen(weight[order]), order, first)
+    targets, weight = targets[order], weight[order]
+    for part in (points, targets, weight):
+        part.flags.writeable = False
+    return Samples(points, targets, weight, order, first)

@@ -8,16 +8,12 @@ top eigenvector of A^T A if that lies in the sector, else at one of its two edge
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convexrelu.arrays import EPS, Array
+from convexrelu.univariate.running_sums import WIDE, WIDE_EPS, Wide, double_sum
 
-WIDE = np.longdouble
-WIDE_EPS = float(np.finfo(WIDE).eps)
 # A vector this close (in angle) to a sector counts as inside: it changes the maximum by its square only.
 EDGE = 1e-12
-
-Wide = NDArray[np.longdouble]
 
 
 def sector_bounds(x: Array, nu: Array, skip: str) -> tuple[float, float, float]:
@@ -31,10 +27,14 @@ def sector_bounds(x: Array, nu: Array, skip: str) -> tuple[float, float, float]:
     skip : {"free", "none"}
         With a skip only neurons that face right count, with their knot between the first and the last point.
     """
-    t, v = x.astype(WIDE), nu.astype(WIDE)
-    terms = np.stack([v * t[:, None], v], axis=2)
-    before = np.cumsum(terms, axis=0)
-    error = WIDE_EPS * float(np.abs(before).sum() + 2 * np.abs(terms).sum()) * 1.01
+    t = x.astype(WIDE)
+    c, c_error, G, G_error = double_sum(x, nu)
+    # Sums of nu_i x_i as x_k c_k - G_{k - 1}: that holds more digits where neighbours cancel.
+    moved = t[:, None] * c
+    moved[1:] -= G
+    before = np.stack([moved, c], axis=2)
+    products = WIDE_EPS * nu.shape[1] * float(np.abs(t[:, None] * c).max() + np.abs(moved).max())
+    error = 1.01 * ((1 + float(np.abs(x).max())) * c_error + G_error + products)
     a, b, total, left = t[:-1], t[1:], before[-1], before[:-1]
     sectors = [(total - left, -_line(a), _line(b))]  # facing right with the knot in [a, b]
     if skip == "none":

@@ -12,10 +12,11 @@ Large problems start from the optimum for averages of neighbouring samples.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
+from convexrelu.arrays import EPS, Array, BoolArray, IntArray, row_norms
 from convexrelu.univariate.hats import HatSystem, bends_transposed
 from convexrelu.univariate.knot_selection import KnotSet, minimise
 
@@ -28,8 +29,8 @@ PATIENCE = 2
 FEW = 1000
 # Accuracy of the optimum for averages: it is only a start.
 COARSE_TOL = 1e-5
-# Below this estimated gap the residual's own rounding matters, and is removed.
-ROUGH = 1e-4
+# Times what rounding of the residual changes of the dual norm: below this estimated gap it is removed.
+ROUGH = 1e4
 # Of the tolerance: a fall of the objective, relative to it, that counts as progress.
 FALL = 1e-3
 
@@ -72,6 +73,12 @@ class TrendProblem:
             G[1:] += self.tilt
             G[-1] += self.tilt
         return G
+
+    @cached_property
+    def rounding(self) -> float:
+        """What the last bits of the residual can change of the dual norm, relative to lam."""
+        size = float(np.sum(self.weight[:, None] * np.abs(self.Y)))
+        return EPS * size * float(self.x[-1] - self.x[0]) / self.lam
 
     def averages(self, count: int) -> tuple[TrendProblem, IntArray]:
         """About `count` groups of neighbours, a sample of each as its point; and the indices of these samples."""
@@ -152,7 +159,7 @@ def _round(problem: TrendProblem, state: KnotSet, accuracy: float, careful: bool
     penalty = problem.lam * norm + problem.tilt * float(slopes[0].sum() + slopes[-1].sum())
     objective = 0.5 * float(np.sum(r * r / problem.weight[:, None])) + penalty
     priced = _priced(problem, knots, r, objective)
-    if priced.gap < ROUGH:
+    if priced.gap < ROUGH * problem.rounding:
         correction = values_between(x, nodes, correction_values(problem, knots, r))
         priced = _priced(problem, knots, r - problem.weight[:, None] * correction, objective)
     return priced

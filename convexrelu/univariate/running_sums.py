@@ -1,0 +1,71 @@
+"""Running sums of dual variables with bounds on their rounding: `running_sum`, `double_sum`, `rounded_alike`.
+
+Letters: `x` (n,) increasing points, `nu` (n, T) dual variable, `c` (n, T) its running sums, `G` (n - 1, T) their sums
+over the intervals: G_k = sum_{i <= k} nu_i (x_{k + 1} - x_i).
+
+Sums run in extended precision where the platform has it; every bound holds with whatever precision there is.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convexrelu.arrays import EPS, Array, row_norms
+
+WIDE = np.longdouble
+Wide = NDArray[np.longdouble]
+WIDE_EPS = float(np.finfo(WIDE).eps)
+# Multiples of one number up to two to this power add up without rounding.
+QUANTA = int(np.finfo(WIDE).nmant)
+
+
+def double_sum(x: Array, nu: Array) -> tuple[Wide, float, Wide, float]:
+    """The sums c and G, each with a bound on the norm of the error of a row."""
+    c, c_error = running_sum(nu)
+    steps = np.diff(x.astype(WIDE))[:, None] * c[:-1]
+    G = np.cumsum(steps, axis=0, dtype=WIDE)
+    # One rounding in each entry of c and three in each step; half a unit in the last place in each partial sum.
+    rounding = WIDE_EPS * float(3 * sizes(steps).sum() + 2 * sizes(G).sum())
+    # The errors themselves are sums of rounded numbers.
+    return c, c_error, G, 1.01 * (float(x[-1] - x[0]) * (1 + EPS) * c_error + rounding)
+
+
+def rounded_alike(wide: Wide) -> Array:
+    """In double precision, each entry rounded so that the running sums stay as near as any entry does.
+
+    Rounded one by one the errors would walk at random, and the double sum with them.
+    """
+    peak = float(np.abs(wide).max(initial=0.0))
+    if not (peak > 1e-280 and math.isfinite(peak)):
+        return wide.astype(np.float64)
+    quantum = math.ldexp(1.0, math.frexp(peak)[1] + 1 - np.finfo(np.float64).nmant)
+    sums = wide / quantum
+    np.rint(np.cumsum(sums, axis=0, out=sums), out=sums)
+    rounded = sums.astype(np.float64)
+    np.subtract(sums[1:], sums[:-1], out=rounded[1:], casting="same_kind")
+    return rounded * quantum
+
+
+def running_sum(nu: Array) -> tuple[Wide, float]:
+    """Running sums (n, T), each rounded once, and a bound on the norm of any other error of a row.
+
+    Rounding would build up over the sum, so it is taken of multiples of a quantum, where it is exact, and of the small
+    rests aside (S. Rump, T. Ogita, S. Oishi, "Accurate floating-point summation", SIAM J. Sci. Comput. 2008).
+    """
+    peak = 2 * float(np.abs(np.cumsum(nu, axis=0)).max()) + float(np.abs(nu).max())
+    quantum = math.ldexp(1.0, max(math.frexp(peak)[1] + 1 - QUANTA, -1000))
+    coarse = np.rint(nu / quantum) * quantum
+    c, rest = np.cumsum(coarse, axis=0, dtype=WIDE), np.cumsum(nu - coarse, axis=0, dtype=WIDE)
+    if not max(float(c.max()), -float(c.min())) < math.ldexp(quantum, QUANTA):
+        return np.cumsum(nu, axis=0, dtype=WIDE), math.inf
+    c += rest
+    return c, 1.01 * WIDE_EPS * float(sizes(rest).sum())
+
+
+def sizes(A: Wide) -> Array:
+    """Norms of the rows in double precision."""
+    B = A.astype(np.float64)
+    return np.abs(B[:, 0]) if A.shape[1] == 1 else row_norms(B)
