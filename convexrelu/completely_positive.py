@@ -18,6 +18,8 @@ from convexrelu.arrays import Array, BoolArray
 
 # Entries and eigenvalues below this, relative to the largest, are zero.
 ZERO = 1e-13
+# Solvers leave more than that: the root is taken with zero so many times as large, until it is this close.
+NOISE, CLOSE = (1.0, 1e3, 1e5, 1e7), 1e-9
 
 
 def nonnegative_root(G: Array) -> Array:
@@ -28,8 +30,23 @@ def nonnegative_root(G: Array) -> Array:
     G : float64 (k, k)
         Symmetric, k <= 4, entries and eigenvalues at least zero up to the accuracy of a solver.
     """
-    rest, columns = np.maximum((G + G.T) / 2, 0.0), []
-    size = float(rest.max(initial=0.0))
+    G = np.maximum((G + G.T) / 2, 0.0)
+    size = float(G.max(initial=0.0))
+    best = np.zeros((len(G), 0))
+    for noise in NOISE:
+        B = _greedy(G, noise * size)
+        if np.abs(B @ B.T - G).max(initial=0.0) < np.abs(best @ best.T - G).max(initial=0.0):
+            best = B
+        if np.abs(best @ best.T - G).max(initial=0.0) <= CLOSE * size:
+            break
+    return best
+
+
+def _greedy(G: Array, size: float) -> Array:
+    """A non-negative root of G, entries below ZERO `size` being zero, and with those on the diagonal their rows."""
+    columns: list[Array] = []
+    kept = np.diag(G) > ZERO * size
+    rest = G * np.outer(kept, kept)
     for _ in range(len(G) * (len(G) + 1) // 2):
         rest = np.where(rest > ZERO * size, rest, 0.0)
         candidates = [_largest(rest, b, size) for b in _directions(rest, size)]

@@ -106,7 +106,7 @@ def solve(
     patterns : {"generate", "enumerate"}, int or Patterns
         The activation patterns of the convex program: those its dual variable asks for (the default: the global
         optimum without listing all patterns, unless there are no more than 400), all of them, that many sampled ones,
-        or given ones. Several tasks: "generate", or "enumerate" up to rank four (hidden biases count as one).
+        or given ones. Several tasks: "generate", or the others up to rank four (hidden biases count as one).
     backend : str, default "native"
         Who solves the programs: the package's own solver, one of `available_backends`, or any solver installed in
         cvxpy by its name. Programs that "native" does not take (given patterns, interpolation) go to "clarabel".
@@ -350,11 +350,6 @@ def _program(problem: TrainingProblem, patterns: Patterns, monitor: Monitor) -> 
     """The program of one task, or the exact one of several."""
     if problem.Y.shape[1] == 1:
         return Program(problem, patterns)
-    if not patterns.complete:
-        raise UnsupportedError(
-            f"`patterns` are {len(patterns)} of {problem}, not all: a program of several tasks is proven over all "
-            "patterns only. Write patterns='enumerate' or 'generate'."
-        )
     program = JointProgram(problem, patterns)
     monitor.count("cones", len(program.cones))
     return program
@@ -381,7 +376,7 @@ def _certify_over(
     penalized: Array | None = None,
 ) -> Certificate:
     nu = problem.feasible_direction(dual, penalized)
-    if problem.Y.shape[1] == 1:
+    if problem.Y.shape[1] == 1 or not patterns.complete:
         return certificate(problem, network, nu, dual_norm_over_patterns(problem.arrangement, patterns, nu))
     return certificate(problem, network, nu, _joint_norm(problem, network, nu, tol))
 

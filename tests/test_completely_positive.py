@@ -37,3 +37,11 @@ def test_what_a_solver_leaves_of_zeros_is_part_of_the_matrix():
 
 def test_zero_has_no_columns():
     assert nonnegative_root(np.zeros((3, 3))).shape == (3, 0)
+
+
+def test_what_a_solver_leaves_of_zeros():
+    # The first entry of its diagonal is a solver's zero, the entries beside it are not: no root was found at all.
+    G = np.array([[9.0e-09, 3.3e-09, 2.9e-05], [3.3e-09, 1.014788821828634, 0.157], [2.9e-05, 0.157, 0.1947]])
+    B = nonnegative_root(G)
+    assert B.min() >= 0
+    assert np.abs(B @ B.T - G).max() <= 3e-5

@@ -15,6 +15,7 @@ from convexrelu.backends.conic import ProgramKind
 from convexrelu.errors import InvalidInputError, UnsupportedError
 from convexrelu.joint_program import JointProgram
 from convexrelu.patterns.enumeration import enumerate_arrangement
+from convexrelu.patterns.patterns import neuron_patterns
 from convexrelu.recovery import program_value
 
 TOL = 1e-6
@@ -134,10 +135,23 @@ def test_what_is_not_exact_is_refused():
     with pytest.raises(UnsupportedError, match=r"rank at most 4 .*, and these have rank 5"):
         cr.solve(problem, patterns="enumerate")
     problem = cr.TrainingProblem(*random_data(6, 2, 2), 0.2)
-    with pytest.raises(UnsupportedError, match=r"not all.*patterns='enumerate'"):
-        cr.solve(problem, patterns=5)
     with pytest.raises(UnsupportedError, match=r"backend='ecos'.*SDP.*clarabel, scs"):
         cr.solve(problem, patterns="enumerate", backend="ecos")
+
+
+@pytest.mark.parametrize("modes", [m for m in LEGAL_MODES if m[1:] in (("none", "none"), ("free", "none"))])
+def test_given_patterns(modes):
+    problem = cr.TrainingProblem(*random_data(5, 2, 2), 0.2, **kinds(modes))
+    best = cr.solve(problem)
+    few = cr.solve(problem, patterns=2)
+    assert few.status is cr.Status.PATTERN_OPTIMAL and few.certificate.scope == "patterns"
+    assert few.objective >= best.objective * (1 - TOL)
+    # Those of an optimal network are enough for it.
+    network = best.network
+    own = neuron_patterns(problem.arrangement, problem.arrangement.from_weights(network.hidden, network.hidden_bias))
+    result = cr.solve(problem, patterns=own)
+    assert result.status is cr.Status.PATTERN_OPTIMAL
+    assert result.objective == pytest.approx(best.objective, rel=2 * TOL)
 
 
 def check_softmax(seed):
