@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from convexrelu.arrays import EPS, Array, IntArray, frozen, row_norms
+from convexrelu.arrays import EPS, Array, IntArray, frozen, power_of_two, row_norms
 from convexrelu.backends import Backend, get_backend
 from convexrelu.certificate import TINY, Certificate
 from convexrelu.cone_split import ConeWidth, cone_width, split
@@ -243,6 +243,7 @@ def _certified(
     cost = float(_costs(weights).sum()) + 0.5 * float(np.sum(solution.penalized**2))
     objective = problem.loss.value(F, problem.Y, problem.sample_weight) + problem.weight_decay * cost
     nu, at = wider.feasible_direction(solution.dual, solution.penalized), wider.arrangement
+    nu = nu / power_of_two(nu)  # squares of tiny entries would vanish
     gradients = np.einsum("in,nk,nt->ikt", gates.active.astype(float), at.Z, nu, optimize=True)
     largest = float(np.linalg.svd(gradients, compute_uv=False).max(initial=0.0))
     # The decomposition's own rounding, and one rounding of each entry of data less their centre.
@@ -253,5 +254,6 @@ def _certified(
         upper = upper * factor + addition
     norm = DualNorm(upper, 0.0, np.zeros(at.Z.shape[1]), "gates")
     bound, dual = wider.lower_bound(nu, norm)
-    negligible = max(problem.negligible, TINY)
-    return Certificate(objective, bound, "gates", dual, min(norm.upper, problem.weight_decay), negligible)
+    scale = float(np.abs(dual).max(initial=0.0)) / (float(np.abs(nu).max(initial=0.0)) or 1.0)
+    largest, negligible = min(scale * upper, problem.weight_decay), max(problem.negligible, TINY)
+    return Certificate(objective, bound, "gates", dual, largest, negligible)

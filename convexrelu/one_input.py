@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convexrelu.arrays import Array, row_norms
+from convexrelu.arrays import Array, power_of_two, row_norms
 from convexrelu.errors import ConvexReLUError
 from convexrelu.generation import Generated
 from convexrelu.losses import LogisticLoss, PiecewiseLoss, SoftmaxLoss, SquaredLoss
@@ -74,6 +74,7 @@ def _solution(problem: TrainingProblem, network: Network, z: Array, nu: Array) -
 
 def _dual_norm(problem: TrainingProblem, z: Array, nu: Array) -> DualNorm:
     """The exact dual norm: neurons that face either way."""
-    bound = dual_norm_on_line(z, nu, problem.bias)
-    upper = bound * problem.arrangement.stretch + reduction_slack(problem.arrangement, nu)
-    return DualNorm(upper, 0.0, np.zeros(problem.arrangement.Z.shape[1]), "global")
+    unit = power_of_two(nu)  # squares of tiny entries would vanish
+    bound = dual_norm_on_line(z, nu / unit, problem.bias)
+    upper = bound * problem.arrangement.stretch + reduction_slack(problem.arrangement, nu / unit)
+    return DualNorm(upper, 0.0, np.zeros(problem.arrangement.Z.shape[1]), "global").times(unit)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from convexrelu.arrays import EPS, Array, row_norms
+from convexrelu.arrays import EPS, Array, power_of_two, row_norms
 from convexrelu.certificate import TINY, Certificate
 from convexrelu.network import Network
 from convexrelu.pricing.dual_norm import DualNorm
@@ -65,6 +65,7 @@ def _is_plain(problem: TrainingProblem) -> bool:
 
 def _of_problem(problem: TrainingProblem, objective: float, nu: Array) -> Certificate:
     nu = problem.feasible_direction(nu)
+    nu = nu / power_of_two(nu)  # squares of tiny entries would vanish
     upper = dual_norm_on_line(problem.X[:, 0], nu, problem.bias)
     # A multiple of nu is rounded again.
     upper += 4 * EPS * float(row_norms(nu) @ (1 + np.abs(problem.X[:, 0]) + np.ptp(problem.X)))
