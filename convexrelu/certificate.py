@@ -14,6 +14,8 @@ from convexrelu.problem import TrainingProblem
 
 # Smaller objectives are not told from zero whatever the data.
 TINY = 1e-300
+# A bound this far above what a network attains, relative, contradicts it: less may be that it meets targets nearly.
+CONTRADICTION = 1e-3
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,6 +68,10 @@ def certificate(problem: TrainingProblem, network: Network, nu: Array, norm: Dua
     """
     objective = problem.objective(network)
     bound, dual = problem.lower_bound(nu, norm)
+    negligible = max(problem.negligible, TINY)
+    if bound > objective + CONTRADICTION * max(abs(objective), negligible):
+        # Then something above is wrong, and nothing it says is to be believed.
+        bound = 0.0
     size = float(np.abs(nu).max(initial=0.0))
     scale = float(np.abs(dual).max(initial=0.0)) / size if size > 0 else 0.0
-    return Certificate(objective, bound, norm.scope, dual, scale * norm.upper, max(problem.negligible, TINY))
+    return Certificate(objective, bound, norm.scope, dual, scale * norm.upper, negligible)

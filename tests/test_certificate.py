@@ -347,3 +347,12 @@ def test_a_dual_variable_that_underflows_is_bounded_by_its_own_norm():
         nu = problem.feasible_direction(unit * np.array(y)[:, None] * rng.random((8, 1)))
         norm = dual_norm_over_patterns(problem.arrangement, cr.enumerate_patterns(problem.X, bias="none"), nu)
         assert problem.lower_bound(nu, norm)[0] <= best
+
+
+def test_a_bound_that_a_network_contradicts_is_not_reported():
+    problem = cr.TrainingProblem([[0.0], [1.0], [2.0]], [0.0, 1.0, 0.0], weight_decay=0.1)
+    network = cr.solve(problem).network
+    nu = problem.feasible_direction(-problem.loss.gradient(network(problem.X), problem.Y, problem.sample_weight))
+    wrong = DualNorm(1e-3 * problem.penalty, 0.0, np.zeros(2), "global")  # as if the dual norm were a thousandth
+    assert problem.lower_bound(nu, wrong)[0] > 1.001 * problem.objective(network)
+    assert certificate(problem, network, nu, wrong).lower_bound == 0.0
