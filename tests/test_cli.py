@@ -406,11 +406,15 @@ def test_reader_that_leaves_early():
 
 
 def test_ctrl_c_leaves_no_traceback():
-    with command("demo", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout.readline().startswith("diabetes")  # now it is in the middle of its work
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+    # Python loses an interrupt that meets one of its callbacks, of a garbage collection for example: then once more.
+    for _ in range(3):
+        with command("demo", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout.readline().startswith("diabetes")  # now it is in the middle of its work
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        if process.returncode != 0:
+            break
     # Python itself ends by the signal, which shells call 130 too, if an import was defining a dataclass at that moment.
-    assert process.returncode in (130, -signal.SIGINT)
+    assert process.returncode in (130, -signal.SIGINT), err
     assert err in ("", "convexrelu: error: interrupted\n")  # empty if the solver returned what it had
