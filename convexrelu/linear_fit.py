@@ -103,9 +103,12 @@ class SmoothFit:
         x = self._polish(beta.ravel())
         if np.linalg.norm(self.gradient(x)) > self._rounding(x):
             options = {"gtol": self._rounding(x)}
-            found = minimize(
-                self.value, x, jac=self.gradient, hess=self.hessian, method="trust-exact", options=options
-            ).x
+            try:
+                found = minimize(
+                    self.value, x, jac=self.gradient, hess=self.hessian, method="trust-exact", options=options
+                ).x
+            except ValueError:  # a second derivative that is all but zero, where the loss saturates
+                found = x
             x = self._polish(found)
         return x.reshape(beta.shape)
 

@@ -5,8 +5,8 @@ import numpy as np
 import oracles
 import pytest
 
-from convexrelu.linear_fit import fit_by_cones, fit_linear
-from convexrelu.losses import DataLoss, get_loss
+from convexrelu.linear_fit import SmoothFit, fit_by_cones, fit_linear
+from convexrelu.losses import DataLoss, LogisticLoss, get_loss
 
 BINARY = ("logistic", "hinge", "squared_hinge")
 
@@ -55,3 +55,14 @@ def test_targets_far_out_of_a_huber_box():
     # Every sample is on a straight arm at the start: no curvature to go by.
     data = DataLoss(get_loss("huber"), 1e6 + np.arange(5.0)[:, None], np.ones(5))
     assert fit_linear(data, np.ones((5, 1)), np.zeros(1)).beta[0, 0] == pytest.approx(1e6 + 2, abs=1e-6)
+
+
+def test_a_fit_from_where_the_loss_saturates_comes_back():
+    # Here the second derivative is all but zero, and the trust region method divides by it.
+    Q = np.array([[0.5, 0.72, -0.3, 1], [0.5, -0.36, 0, 1], [0, 0, 0, 1], [0.5, 0.36, -0.6, 1], [-0.5, -0.72, -0.6, 1]])
+    Q = np.vstack([Q, [[1, 1.08, -0.3, 1], [-1, 0.36, 0.9, 1], [-1, 0, 0.6, 1], [0, 1.08, -0.6, 1]]])
+    offset = -np.array([474541.4313959123, 0, 0, 603115.6626813579, 84147.42625989899, 647530.8437586112, 0, 0, 949094])
+    labels = np.array([1.0, -1, 1, -1, 1, 1, 1, -1, -1])[:, None]
+    start = np.array([229778.0843473783, 323623.4270244863, 113672.51161489789, 161571.83834337088])[:, None]
+    fit = SmoothFit(DataLoss(LogisticLoss(), labels, np.ones(9)), Q, np.zeros(4), offset[:, None])
+    assert fit.value(fit.minimise(start).ravel()) <= fit.value(start.ravel())
