@@ -406,15 +406,15 @@ def test_reader_that_leaves_early():
 
 
 def test_ctrl_c_leaves_no_traceback():
-    # Python loses an interrupt that meets one of its callbacks, of a garbage collection for example: then once more.
-    for _ in range(3):
-        with command("demo", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            assert process.stdout.readline().startswith("diabetes")  # now it is in the middle of its work
-            time.sleep(0.2)
-            process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=60)
-        if process.returncode != 0:
-            break
+    def heed_interrupts():  # shells have what they start in the background ignore them
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with command("demo", **pipes, preexec_fn=heed_interrupts) as process:
+        assert process.stdout.readline().startswith("diabetes")  # now it is in the middle of its work
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
     # Python itself ends by the signal, which shells call 130 too, if an import was defining a dataclass at that moment.
-    assert process.returncode in (130, -signal.SIGINT), err
+    assert process.returncode in (130, -signal.SIGINT)
     assert err in ("", "convexrelu: error: interrupted\n")  # empty if the solver returned what it had
