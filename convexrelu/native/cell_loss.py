@@ -17,7 +17,7 @@ from convexrelu.arrays import Array
 from convexrelu.losses import DataLoss, PiecewiseLoss
 from convexrelu.native.proximal import ProximalLoss
 from convexrelu.univariate.box_problem import BoxProblem
-from convexrelu.univariate.slopes import BoxSlopes, Slopes
+from convexrelu.univariate.slopes import BoxSlopes, Slopes, WithoutArms
 
 # Least curvature of the loss, relative to what is usual, that steps count on.
 _FLOOR = 1e-6
@@ -67,7 +67,7 @@ def _arms(boxes: BoxProblem, nu: Array, mu: float) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True)
-class Following:
+class Following(WithoutArms):
     """A smooth loss at some predictions, in the terms of `convexrelu.univariate.slopes.LossSlopes`."""
 
     slopes: Slopes
@@ -83,23 +83,3 @@ class Following:
     def stiffness(self, s: Slopes) -> Array:
         """The curvature."""
         return self.curvature
-
-    def pull(self, s: Slopes, F: Array, aim: tuple[Array | float, Array | float]) -> Array:
-        """None: the predictions have nu for their slope."""
-        return np.zeros_like(F)
-
-    def step(self, s: Slopes, dnu: Array, aim: tuple[Array | float, Array | float]) -> Slopes:
-        """There are no arms."""
-        return Slopes(dnu, np.zeros_like(dnu), np.zeros_like(dnu))
-
-    def second_order(self, step: Slopes) -> tuple[Array, Array]:
-        """None."""
-        return step.p, step.q
-
-    def products(self, s: Slopes) -> tuple[float, int]:
-        """None."""
-        return 0.0, 0
-
-    def length(self, s: Slopes, step: Slopes, share: float) -> float:
-        """No bounds."""
-        return 1.0

@@ -200,7 +200,31 @@ class SoftmaxSlopes:
         return float(self.weight @ entr(self._share(nu)).sum(axis=1))
 
 
-class ExactSlopes:
+class WithoutArms:
+    """What losses without arms have in common: no pull, and no products."""
+
+    def pull(self, s: Slopes, F: Array, aim: tuple[Array | float, Array | float]) -> Array:
+        """None."""
+        return np.zeros_like(F)
+
+    def step(self, s: Slopes, dnu: Array, aim: tuple[Array | float, Array | float]) -> Slopes:
+        """Of nu alone."""
+        return Slopes(dnu, np.zeros_like(dnu), np.zeros_like(dnu))
+
+    def second_order(self, step: Slopes) -> tuple[Array, Array]:
+        """None."""
+        return step.p, step.q
+
+    def products(self, s: Slopes) -> tuple[float, int]:
+        """None."""
+        return 0.0, 0
+
+    def length(self, s: Slopes, step: Slopes, share: float) -> float:
+        """No bounds."""
+        return 1.0
+
+
+class ExactSlopes(WithoutArms):
     """Interpolation: predictions are the targets, any nu will do."""
 
     def __init__(self, Y: Array) -> None:
@@ -215,26 +239,6 @@ class ExactSlopes:
     def stiffness(self, s: Slopes) -> Array:
         """None: nu is what the other equations leave."""
         return np.zeros_like(s.nu)
-
-    def pull(self, s: Slopes, F: Array, aim: tuple[Array | float, Array | float]) -> Array:
-        """None."""
-        return np.zeros_like(s.nu)
-
-    def step(self, s: Slopes, dnu: Array, aim: tuple[Array | float, Array | float]) -> Slopes:
-        """There are no arms."""
-        return Slopes(dnu, s.p, s.q)
-
-    def second_order(self, step: Slopes) -> tuple[Array, Array]:
-        """None."""
-        return step.p, step.q
-
-    def products(self, s: Slopes) -> tuple[float, int]:
-        """None."""
-        return 0.0, 0
-
-    def length(self, s: Slopes, step: Slopes, share: float) -> float:
-        """No bounds."""
-        return 1.0
 
     def loss(self, F: Array) -> float:
         """Zero, of the only predictions there are."""
