@@ -5,6 +5,7 @@ Letters: `W` (m, d), `b` (m,), `V` (m, T), `A` (d, T), `c` (T,) as in `Network`;
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +19,12 @@ from convexrelu.problem import TrainingProblem
 PARTS = ("hidden", "hidden_bias", "output", "skip", "output_bias")
 
 
-def descended(problem: TrainingProblem, network: Network, steps: int) -> Network:
+def descended(
+    problem: TrainingProblem, network: Network, steps: int, should_stop: Callable[[], bool] = lambda: False
+) -> Network:
     """The network after so many steps of L-BFGS on the non-convex objective, all parts that the problem has trained.
+
+    `should_stop` is asked after every step.
 
     Notes
     -----
@@ -44,10 +49,15 @@ def descended(problem: TrainingProblem, network: Network, steps: int) -> Network
             parts = [(slopes[name] + decay[name] * getattr(now, name)).ravel() for name in names]
         return problem.objective(now), np.concatenate(parts)
 
+    def after_step(intermediate_result: object) -> None:
+        if should_stop():
+            raise StopIteration  # scipy's word for it
+
     start = np.concatenate([getattr(network, name).ravel() for name in names])
     if not start.size:
         return network
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": steps, "maxcor": 20})
+    options = {"maxiter": steps, "maxcor": 20}
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options, callback=after_step)
     return moved(found.x) if np.isfinite(found.x).all() else network
 
 

@@ -17,6 +17,7 @@ from convexrelu.monitor import Monitor
 from convexrelu.network import Network
 from convexrelu.patterns.patterns import Patterns, neuron_patterns
 from convexrelu.problem import TrainingProblem
+from convexrelu.validation import check_number
 
 if TYPE_CHECKING:
     from convexrelu.optimal_set import OptimalSet
@@ -158,8 +159,13 @@ class Result:
         """
         return kernel_of(self.problem, self.network, without_task)
 
-    def optimal_set(self) -> OptimalSet:
+    def optimal_set(self, time_limit: float | None = None) -> OptimalSet:
         """All optimal networks of the problem, of which `network` is one.
+
+        Parameters
+        ----------
+        time_limit : float, optional
+            Seconds.
 
         Returns
         -------
@@ -173,6 +179,8 @@ class Result:
             If the result is not optimal, or not accurate enough to be brought to the optimum.
         UnsupportedError
             For a loss of your own that is flat, or has kinks; for labels that let a free linear part grow for ever.
+        TimeLimitError
+            If the time is over before the set is known.
 
         Notes
         -----
@@ -185,7 +193,9 @@ class Result:
         """
         from convexrelu.optimal_set import OptimalSet
 
-        return OptimalSet.of(self)
+        if time_limit is not None:
+            check_number(time_limit, "time_limit", above=0.0)
+        return OptimalSet.of(self, Monitor(time_limit=time_limit))
 
     def __repr__(self) -> str:
         c = self.certificate

@@ -25,6 +25,7 @@ import numpy as np
 
 from convexrelu.arrays import Array, frozen, row_norms
 from convexrelu.errors import InvalidInputError, UnsupportedError
+from convexrelu.monitor import Monitor
 from convexrelu.network import Network
 from convexrelu.optimal_set.connectivity import Connection, path_between
 from convexrelu.optimal_set.directions import Census, Directions
@@ -107,19 +108,20 @@ class OptimalSet:
     is_finite: bool = True
 
     @classmethod
-    def of(cls, result: Result) -> OptimalSet:
-        """The optimal set of a solved problem; see `Result.optimal_set`."""
+    def of(cls, result: Result, monitor: Monitor | None = None) -> OptimalSet:
+        """The optimal set of a solved problem, in the time of the monitor; see `Result.optimal_set`."""
+        monitor = monitor or Monitor()
         problem = without_idle_samples(result.problem)
         _check_bounded(problem)
         patterns = result.patterns if result.certificate.scope == "patterns" else None
-        optimum = optimum_of(result, problem, patterns)
+        optimum = optimum_of(result, problem, patterns, monitor)
         if optimum.accuracy > LEAST_ACCURACY:
             raise InvalidInputError(
                 f"`result` could not be brought to the optimum: its conditions still fail by {optimum.accuracy:.1g}. "
                 "Solve with a smaller `tol`, or rescale the data."
             )
         tol = max(ACTIVE, 10 * optimum.accuracy)
-        proof: Proof = census_of(Census(optimum, patterns, tol), result)
+        proof: Proof = census_of(Census(optimum, patterns, tol, monitor), result)
         fits = fits_of(optimum, tol)
         polytope = _polytope(optimum, proof.directions, fits)
         return cls(problem, proof.directions, fits, polytope, optimum, proof.complete, proof.text, proof.finite)
