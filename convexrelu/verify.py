@@ -17,7 +17,7 @@ from scipy.optimize import minimize_scalar
 from convexrelu.arrays import Array
 from convexrelu.certificate import Certificate
 from convexrelu.certify import SHARE, largest_neurons, own_certificate
-from convexrelu.descent import descended
+from convexrelu.descent import around_kinks, descended
 from convexrelu.errors import InvalidInputError, UnsupportedError
 from convexrelu.improvements import DESCENDING, DESCENT_STEPS, RESOLVING, Improvement, improvements
 from convexrelu.interop.imported import Imported
@@ -133,7 +133,7 @@ def verify(
     attained = max(objective - problem.objective(improved), 0.0) / max(abs(objective), certificate.negligible)
     F, better, proven = network(problem.X), improved(problem.X), result.status is Status.OPTIMAL
     return Verification(
-        verdict=_verdict(problem, certificate, attained, moves, state, tol),
+        verdict=_verdict(problem, certificate, attained, moves, state, tol, clock),
         certificate=certificate,
         attained_gap=attained,
         parts=objective_parts(problem, network),
@@ -324,6 +324,7 @@ def _verdict(
     moves: tuple[float, Network],
     state: Stationarity,
     tol: float,
+    clock: _Clock,
 ) -> Verdict:
     if certificate.gap <= tol:
         return Verdict.OPTIMAL
@@ -332,12 +333,26 @@ def _verdict(
     if state.explanation.is_another:
         return Verdict.DIFFERENT_OBJECTIVE
     gained, last = moves
-    gained /= max(abs(certificate.objective), certificate.negligible)
-    if state.directional <= STATIONARY and gained <= max(tol, LOCAL_SHARE * attained):
+    size = max(abs(certificate.objective), certificate.negligible)
+    if state.directional <= STATIONARY and gained <= max(tol, LOCAL_SHARE * attained) * size:
         return Verdict.STATIONARY
-    # A network that is nearly as good as a stationary one, where its repairs and further training end, is next to it.
-    near = gained <= LOCAL_SHARE * attained and directional_residual(problem, last) <= STATIONARY
+    near = _is_near(problem, gained, last, LOCAL_SHARE * attained * size, clock)
     return Verdict.STATIONARY if near else Verdict.NOT_CONVERGED
+
+
+def _is_near(problem: TrainingProblem, gained: float, last: Network, allowed: float, clock: _Clock) -> bool:
+    """Whether where repairs and further training end is stationary, and gains little: next to it is as good as at it.
+
+    What gradient descent that stops at a kink has not reached counts: told to train longer, a user would gain that, and
+    be left with nearly all of the gap.
+    """
+    if gained > allowed:
+        return False
+    if problem.loss.is_smooth and directional_residual(problem, last) > STATIONARY:
+        stop = Monitor(time_limit=clock.for_improvements()).should_stop
+        further = around_kinks(problem, last, DESCENT_STEPS, stop)
+        gained, last = gained + problem.objective(last) - problem.objective(further), further
+    return gained <= allowed and directional_residual(problem, last) <= STATIONARY
 
 
 def _trained_on(problem: TrainingProblem, local: tuple[Improvement, ...], clock: _Clock) -> tuple[float, Network]:
