@@ -263,7 +263,8 @@ class OptimalSet:
         """The canonical network: of all optimal ones that with the largest product of its neurons' weights.
 
         It is the analytic centre of the set: every direction that some optimal network uses has a neuron, and neither
-        the seed, the order of the samples nor splitting one into two of half the weight changes it. With a free bias
+        the seed, the order of the samples nor splitting one into two of half the weight changes it. Where predictions
+        can move, how far each different sample is beyond its kink is a factor of the product too. With a free bias
         that is not determined, or a skip connection, the rule determines the weights of the directions, not those.
         """
         return self.network(self.polytope.center)
@@ -459,7 +460,7 @@ def _polytope(optimum: Optimum, directions: Directions, fits: Fits) -> Polytope:
     # Weights of samples are measured in units in which they are about as large as those of directions.
     unit = problem.loss.unit(problem.Y)
     total = total or unit / (float(row_norms(A.T).max(initial=0.0)) or 1.0)
-    return bounded(np.hstack([A, fits.columns() * (unit / total)]), g, Q, total)
+    return bounded(np.hstack([A, fits.columns(problem.X, problem.Y) * (unit / total)]), g, Q, total)
 
 
 def _at_vertex(optimum: Optimum, directions: Directions, polytope: Polytope) -> Stationary:
