@@ -17,5 +17,9 @@ class NotInstalledError(ConvexReLUError, ImportError):
     """An optional dependency is missing; the message says how to install it."""
 
 
+class TimeLimitError(ConvexReLUError, TimeoutError):
+    """What was asked has no partial answer, and its time is over; the message says what to allow instead."""
+
+
 class TooManyPatternsError(ConvexReLUError, ValueError):
     """An enumeration would exceed its limit; the message gives the count and what to do instead."""

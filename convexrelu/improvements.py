@@ -5,6 +5,7 @@ Letters: `D` (m, n) activation patterns of the neurons, one row each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from convexrelu.arrays import row_norms
 from convexrelu.descent import descended
+from convexrelu.monitor import Monitor
 from convexrelu.network import Network
 from convexrelu.own_patterns import resolved
 from convexrelu.patterns.patterns import Patterns, neuron_patterns, patterns_of_cells
@@ -31,6 +33,8 @@ NEGLIGIBLE = 1e-6
 MOST_ENTRIES = 200_000
 # Steps of L-BFGS; measured on width 1000, 500 samples of 10 features: 0.7 s.
 DESCENT_STEPS = 100
+# What a program that is solved again gets at least, of limited time.
+LEAST_SECONDS = 0.1
 RESOLVING, DESCENDING = "re-solving over its own patterns", "training on with L-BFGS"
 
 
@@ -48,6 +52,8 @@ class Improvement:
         By which this step lowers the objective.
     changes : str
         What of the function the step may change: "nothing", "off the data" or "the fit".
+    finished : bool
+        False where the time limit cut it short: it may gain more.
     """
 
     name: str
@@ -55,14 +61,19 @@ class Improvement:
     objective: float
     gain: float
     changes: str
+    finished: bool = True
 
 
-def improvements(problem: TrainingProblem, network: Network, tol: float) -> tuple[Improvement, ...]:
+def improvements(
+    problem: TrainingProblem, network: Network, tol: float, time_limit: float | None = None
+) -> tuple[Improvement, ...]:
     """Balance, drop dead neurons, merge collinear ones, merge those of one pattern, re-solve over these, train on.
 
     Each step starts from the one before. The last two are for smooth losses; where the loss has kinks only small
-    programs are solved again, and nothing is trained on.
+    programs are solved again, and nothing is trained on. When the time is over these two end with what they have.
     """
+    monitor = Monitor(time_limit=time_limit)
+    stop = monitor.should_stop
     steps: list[tuple[str, str, Callable[[Network], Network]]] = [
         ("rebalancing", "nothing", lambda net: net.balanced()),
         ("removing dead neurons", "off the data", lambda net: net.alive(problem.X)),
@@ -70,10 +81,10 @@ def improvements(problem: TrainingProblem, network: Network, tol: float) -> tupl
         ("merging neurons of one pattern", "off the data", lambda net: merged_by_pattern(problem, net)),
     ]
     if problem.loss.is_smooth:
-        steps.append((RESOLVING, "the fit", lambda net: resolved(problem, _living(problem, net), tol)))
-        steps.append((DESCENDING, "the fit", lambda net: descended(problem, net, DESCENT_STEPS)))
+        steps.append((RESOLVING, "the fit", lambda net: resolved(problem, _living(problem, net), tol, None, stop)))
+        steps.append((DESCENDING, "the fit", lambda net: descended(problem, net, DESCENT_STEPS, stop)))
     elif _is_small(problem, network):
-        steps.append((RESOLVING, "the fit", lambda net: _resolved(problem, net, tol)))
+        steps.append((RESOLVING, "the fit", lambda net: _resolved(problem, net, tol, monitor)))
     taken, objective = [], problem.objective(network)
     for name, changes, step in steps:
         candidate = step(network)
@@ -83,7 +94,8 @@ def improvements(problem: TrainingProblem, network: Network, tol: float) -> tupl
             network, gain = candidate, max(objective - value, 0.0)
         else:
             value, gain = objective, 0.0
-        taken.append(Improvement(name, network, value, gain, changes))
+        finished = name not in (RESOLVING, DESCENDING) or not stop()
+        taken.append(Improvement(name, network, value, gain, changes, finished))
         objective = value
     return tuple(taken)
 
@@ -139,8 +151,9 @@ def _patterns(problem: TrainingProblem, network: Network) -> Patterns:
     return own.union(neuron_patterns(arrangement, U[~inside]))
 
 
-def _resolved(problem: TrainingProblem, network: Network, tol: float) -> Network:
+def _resolved(problem: TrainingProblem, network: Network, tol: float, monitor: Monitor) -> Network:
     patterns = _patterns(problem, network)
     if not len(patterns):
         return problem.linear_network()
-    return solve(problem, patterns=patterns, tol=tol).network
+    left = None if math.isinf(monitor.time_limit) else max(monitor.seconds_left, LEAST_SECONDS)
+    return solve(problem, patterns=patterns, tol=tol, time_limit=left).network

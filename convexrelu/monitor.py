@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from convexrelu.errors import TimeLimitError
+
 
 @dataclass(frozen=True)
 class State:
@@ -87,6 +89,11 @@ class Monitor:
     def should_stop(self) -> bool:
         """Whether to end the run with what there is."""
         return self.interrupted or self.at_limit
+
+    def check_time(self, what: str) -> None:
+        """Raise TimeLimitError if the time is over, for work of which a part is of no use."""
+        if self.seconds >= self.time_limit:
+            raise TimeLimitError(f"{what} takes longer than `time_limit={self.time_limit:.3g}` seconds; allow more.")
 
     def lap(self, name: str) -> None:
         """Add the time since the last lap to `name`."""

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from convexrelu.arrays import Array, frozen
-from convexrelu.errors import ConvexReLUError
+from convexrelu.errors import ConvexReLUError, TimeLimitError
+from convexrelu.monitor import Monitor
 from convexrelu.network import Network
 from convexrelu.problem import TrainingProblem
 from convexrelu.result import Result
+
+if TYPE_CHECKING:
+    from convexrelu.optimal_set import OptimalSet
 
 # Samples, and as many points between them, at which the range is computed: two linear programs each.
 SAMPLES = 10
 # Measured: the optimal set takes 0.2 to 9 times as long as the solution it is made from, on 20 to 569 samples.
 TIMES_SOLUTION = 10.0
 TOO_LONG = "it would take longer than the time that is left"
+GIVEN_UP, RANGE = "it was not done in the time that was left", "the range of their predictions"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,7 +84,8 @@ def optimal_range(network: Network, result: Result, taken: float, left: float) -
     result : Result
         Of its problem, optimal within its tolerance.
     taken, left : float
-        Seconds that the solution took, and that are left; infinite for no limit.
+        Seconds that the solution took, and that are left; infinite for no limit. Tried where the first tell that it may
+        be done in time, and given up when it is not.
 
     Returns
     -------
@@ -87,14 +94,27 @@ def optimal_range(network: Network, result: Result, taken: float, left: float) -
     """
     if left < TIMES_SOLUTION * taken:
         return TOO_LONG
+    monitor = Monitor(time_limit=left)
+    points, n_samples = _points(result.problem)
     try:
-        optimal = result.optimal_set()
-        points, n_samples = _points(result.problem)
-        lower, upper = (end.reshape(len(points), -1) for end in optimal.prediction_range(points))
+        optimal = result.optimal_set(left if math.isfinite(left) else None)
+        lower, upper = _ends(optimal, points, monitor)
+    except TimeLimitError:
+        return GIVEN_UP
     except ConvexReLUError as error:  # a set that cannot be computed leaves the rest of the report as it is
         return str(error).rstrip(".")
     distance = outside(network, points, lower, upper)
     return OptimalRange(frozen(points), n_samples, frozen(lower), frozen(upper), distance, optimal.complete)
+
+
+def _ends(optimal: OptimalSet, points: Array, monitor: Monitor) -> tuple[Array, Array]:
+    """The range (N, T), (N, T) at points, one at a time for the sake of the clock."""
+    ends = []
+    for x in points:
+        monitor.check_time(RANGE)
+        ends.append(optimal.prediction_range(x[None]))
+    lower, upper = np.array(ends).reshape(len(points), 2, -1).swapaxes(0, 1)
+    return lower, upper
 
 
 def _points(problem: TrainingProblem) -> tuple[Array, int]:

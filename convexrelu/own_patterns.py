@@ -12,6 +12,7 @@ hard as the problem itself, theory C.1).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,7 +36,13 @@ FACETS = 6
 FIRST = 1.0
 
 
-def resolved(problem: TrainingProblem, network: Network, tol: float, others: BoolArray | None = None) -> Network:
+def resolved(
+    problem: TrainingProblem,
+    network: Network,
+    tol: float,
+    others: BoolArray | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Network:
     """The best network found whose neurons have the patterns of the given one's; smooth losses only.
 
     Parameters
@@ -47,6 +54,8 @@ def resolved(problem: TrainingProblem, network: Network, tol: float, others: Boo
         By how much, relative to the weight decay, a missing direction may exceed it.
     others : bool (P, n), optional
         Further patterns; with all there are, the network is globally optimal for one task.
+    should_stop : callable, optional
+        True ends the work with the best network so far.
 
     Returns
     -------
@@ -58,13 +67,13 @@ def resolved(problem: TrainingProblem, network: Network, tol: float, others: Boo
     A round costs a product of the (P, n) patterns and the (n, k) data, at most `MOST_NEW` non-negative least squares
     problems of n rows, and a group lasso of the directions at hand.
     """
-    point, violation = _Point.at(problem, network, others), FIRST
+    point, violation = replace(_Point.at(problem, network, others), should_stop=should_stop), FIRST
     for _ in range(ROUNDS):
         # Output weights much more accurate than the directions are missing would be work for nothing.
         accuracy = max(0.1 * violation, 0.1 * tol)
         point = point.weighted(accuracy).merged()
         point, violation = point.joined(tol)
-        if violation <= tol and accuracy <= 0.1 * tol:
+        if (violation <= tol and accuracy <= 0.1 * tol) or should_stop():
             break
     return point.weighted(0.1 * tol).network()
 
@@ -80,6 +89,7 @@ class _Point:
     owner: IntArray
     W: Array
     beta: Array
+    should_stop: Callable[[], bool] = lambda: False
 
     @classmethod
     def at(cls, problem: TrainingProblem, network: Network, others: BoolArray | None) -> _Point:
@@ -108,7 +118,8 @@ class _Point:
         Phi, start = self._features, self.W
         if len(start) and self.joint.n_tasks == 1 and isinstance(self.problem.loss, SquaredLoss):
             start = _lasso(self.joint, Phi, start)
-        W, beta = solve_group_lasso(self.joint, Phi, start, refit(self.joint, Phi.T @ start, self.beta)[0], tol)
+        beta = refit(self.joint, Phi.T @ start, self.beta)[0]
+        W, beta = solve_group_lasso(self.joint, Phi, start, beta, tol, should_stop=self.should_stop)
         alive = W.any(axis=1)
         return replace(self, U=self.U[alive], owner=self.owner[alive], W=W[alive], beta=beta)
 
@@ -138,7 +149,7 @@ class _Point:
         owners: list[int] = []
         largest = 0.0
         for i in np.argsort(-reach, kind="stable"):
-            if reach[i] <= lam * (1 + tol) or len(found) == MOST_NEW:
+            if reach[i] <= lam * (1 + tol) or len(found) == MOST_NEW or self.should_stop():
                 break
             u = self._best(M[owner[i]], start[i], int(owner[i]))
             violation = float(np.linalg.norm(M[owner[i]] @ u)) / lam - 1

@@ -137,7 +137,8 @@ def solve(
     Returns
     -------
     Result
-        Its `status` is derived from our own objective and lower bound; the backend's word does not count.
+        Its `status` is derived from our own objective and lower bound; the backend's word does not count. Where optimal
+        networks are not unique it holds one of them, and `canonical()` the one that a rule chooses.
     GatedResult
         With activation="gated": certified among the gated networks over these gates; `to_relu()` is a ReLU network.
 

@@ -115,6 +115,8 @@ class Verification:
     tol : float
     notes : tuple of str
         What was learnt on reading the model.
+    left_out : tuple of str
+        What the time limit cut short.
     """
 
     verdict: Verdict
@@ -133,6 +135,7 @@ class Verification:
     problem: TrainingProblem
     tol: float
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def objective(self) -> float:
@@ -194,7 +197,8 @@ class Verification:
         """Each number with a plain sentence."""
         lines = [f"{self.verdict.value.capitalize()}. {self.verdict.advice}", ""]
         lines += [f"  {value:>11}  {sentence}" for value, sentence in self.findings()]
-        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+        notes = [*self.notes, *(f"cut short by the time limit: {what}" for what in self.left_out)]
+        return "\n".join([*lines, *(f"  note: {note}" for note in notes)])
 
     def findings(self) -> list[tuple[str, str]]:
         """The numbers of the report, as text, and what each means."""

@@ -17,12 +17,13 @@ from scipy.optimize import minimize_scalar
 from convexrelu.arrays import Array
 from convexrelu.certificate import Certificate
 from convexrelu.certify import SHARE, largest_neurons, own_certificate
-from convexrelu.descent import descended
+from convexrelu.descent import around_kinks, descended
 from convexrelu.errors import InvalidInputError, UnsupportedError
 from convexrelu.improvements import DESCENDING, DESCENT_STEPS, RESOLVING, Improvement, improvements
 from convexrelu.interop.imported import Imported
 from convexrelu.interop.reading import read_model
 from convexrelu.losses import SquaredLoss
+from convexrelu.monitor import Monitor
 from convexrelu.network import Network
 from convexrelu.optimal_range import optimal_range
 from convexrelu.own_patterns import resolved
@@ -48,8 +49,9 @@ TIME_LIMIT = 10.0
 # Accuracy, relative to the tolerance, with which networks next to it are told from optimal ones.
 NEAR = 1e-3
 UNPROVEN = "the optimum is not proven"
-# Part of the time at whose end the solver stops, the rest is for what needs no solver; and what it has at least.
-SOLVER_SHARE, LEAST_SHARE = 0.65, 0.2
+# Parts of the time: for the improvements; at whose end the solver stops, the rest is for what needs no solver; and what
+# it has at least.
+IMPROVING_SHARE, SOLVER_SHARE, LEAST_SHARE = 0.25, 0.65, 0.2
 
 
 def verify(
@@ -67,7 +69,8 @@ def verify(
     tol : float in (0, 1), default 1e-3
         The relative gap up to which a network counts as optimal.
     time_limit : float or None, default 10
-        Seconds, about. Where they do not suffice the verdict stays true and the gap is large.
+        Seconds, about, for all of it. Where they do not suffice the verdict stays true and the gap is large;
+        `left_out` tells what was cut short.
 
     Returns
     -------
@@ -115,7 +118,8 @@ def verify(
     clock = _Clock(time_limit)
     network, imported = _network(problem, model)
     objective, state = _measured(problem, network)
-    local = improvements(problem, network, 0.1 * tol)
+    local = improvements(problem, network, 0.1 * tol, clock.for_improvements())
+    moves = _trained_on(problem, local, clock)
     solving = time.perf_counter()
     result = _optimum(problem, local[-1].network, tol, clock.for_solver())
     result = _settled(problem, objective, result, tol, clock)
@@ -129,7 +133,7 @@ def verify(
     attained = max(objective - problem.objective(improved), 0.0) / max(abs(objective), certificate.negligible)
     F, better, proven = network(problem.X), improved(problem.X), result.status is Status.OPTIMAL
     return Verification(
-        verdict=_verdict(problem, certificate, attained, local, state, tol),
+        verdict=_verdict(problem, certificate, attained, moves, state, tol, clock),
         certificate=certificate,
         attained_gap=attained,
         parts=objective_parts(problem, network),
@@ -145,6 +149,7 @@ def verify(
         problem=problem,
         tol=tol,
         notes=tuple(network.metadata.get("notes", ())),
+        left_out=_left_out(local, result),
     )
 
 
@@ -179,6 +184,10 @@ class _Clock:
         """Seconds; infinite if there is no limit, negative if it is over."""
         return math.inf if self.limit is None else self.limit - (time.perf_counter() - self.began)
 
+    def for_improvements(self) -> float | None:
+        """Seconds that the improvements may take."""
+        return None if self.limit is None else IMPROVING_SHARE * self.limit
+
     def for_solver(self) -> float | None:
         """Seconds that the solver may take."""
         return None if self.limit is None else self.at_least(self.left() - (1 - SOLVER_SHARE) * self.limit)
@@ -211,6 +220,14 @@ def _settled(problem: TrainingProblem, objective: float, result: Result, tol: fl
         return result
     closer = solve(problem, tol=NEAR * tol, time_limit=clock.for_solver(), warm_start=result.network)
     return closer if closer.certificate.lower_bound > result.certificate.lower_bound else result
+
+
+def _left_out(local: tuple[Improvement, ...], result: Result) -> tuple[str, ...]:
+    """What the time limit cut short; the range over all optimal networks says so itself."""
+    cut = [f"{step.name} (it may gain more)" for step in local if not step.finished]
+    if result.status is Status.LIMIT:
+        cut.append("the search for the optimum (the certified gap may be far above the true one)")
+    return tuple(cut)
 
 
 def _best_known(problem: TrainingProblem, network: Network, missing: MissingNeuron | None, *others: Network) -> Network:
@@ -304,9 +321,10 @@ def _verdict(
     problem: TrainingProblem,
     certificate: Certificate,
     attained: float,
-    local: tuple[Improvement, ...],
+    moves: tuple[float, Network],
     state: Stationarity,
     tol: float,
+    clock: _Clock,
 ) -> Verdict:
     if certificate.gap <= tol:
         return Verdict.OPTIMAL
@@ -314,16 +332,30 @@ def _verdict(
         return Verdict.UNPROVEN
     if state.explanation.is_another:
         return Verdict.DIFFERENT_OBJECTIVE
-    gained, last = _trained_on(problem, local)
-    gained /= max(abs(certificate.objective), certificate.negligible)
-    if state.directional <= STATIONARY and gained <= max(tol, LOCAL_SHARE * attained):
+    gained, last = moves
+    size = max(abs(certificate.objective), certificate.negligible)
+    if state.directional <= STATIONARY and gained <= max(tol, LOCAL_SHARE * attained) * size:
         return Verdict.STATIONARY
-    # A network that is nearly as good as a stationary one, where its repairs and further training end, is next to it.
-    near = gained <= LOCAL_SHARE * attained and directional_residual(problem, last) <= STATIONARY
+    near = _is_near(problem, gained, last, LOCAL_SHARE * attained * size, clock)
     return Verdict.STATIONARY if near else Verdict.NOT_CONVERGED
 
 
-def _trained_on(problem: TrainingProblem, local: tuple[Improvement, ...]) -> tuple[float, Network]:
+def _is_near(problem: TrainingProblem, gained: float, last: Network, allowed: float, clock: _Clock) -> bool:
+    """Whether where repairs and further training end is stationary, and gains little: next to it is as good as at it.
+
+    What gradient descent that stops at a kink has not reached counts: told to train longer, a user would gain that, and
+    be left with nearly all of the gap.
+    """
+    if gained > allowed:
+        return False
+    if problem.loss.is_smooth and directional_residual(problem, last) > STATIONARY:
+        stop = Monitor(time_limit=clock.for_improvements()).should_stop
+        further = around_kinks(problem, last, DESCENT_STEPS, stop)
+        gained, last = gained + problem.objective(last) - problem.objective(further), further
+    return gained <= allowed and directional_residual(problem, last) <= STATIONARY
+
+
+def _trained_on(problem: TrainingProblem, local: tuple[Improvement, ...], clock: _Clock) -> tuple[float, Network]:
     """What a network gains without new neurons, and where it ends.
 
     A stationary network of one task is the best of its own patterns; one of several tasks may lack further neurons of
@@ -334,6 +366,7 @@ def _trained_on(problem: TrainingProblem, local: tuple[Improvement, ...]) -> tup
     kept = [step for step in local if step.name not in (RESOLVING, DESCENDING)]
     network, gained = kept[-1].network, sum(step.gain for step in kept)
     if problem.loss.is_smooth:
-        network = descended(problem, network, DESCENT_STEPS)
+        stop = Monitor(time_limit=clock.for_improvements()).should_stop
+        network = descended(problem, network, DESCENT_STEPS, stop)
         gained += kept[-1].objective - problem.objective(network)
     return gained, network

@@ -116,3 +116,15 @@ def test_no_neurons_are_fine():
     assert improvements(problem, network.alive(problem.X - 1000 * np.sign(1.0)), 1e-6)
     empty = cr.Network(np.zeros((0, 2)), None, np.zeros((0, 1)))
     assert [step.gain for step in improvements(problem, empty, 1e-6)] == [0.0] * 6
+
+
+@pytest.mark.parametrize("loss", ["squared", "absolute"])
+def test_the_time_limit_cuts_the_last_steps_short(loss):
+    rng = np.random.default_rng(0)
+    problem = cr.TrainingProblem(rng.standard_normal((30, 2)), rng.standard_normal(30), 0.1, loss=loss)
+    network = cr.Network(rng.standard_normal((5, 2)), rng.standard_normal(5), rng.standard_normal((5, 1)))
+    steps = improvements(problem, network, 1e-6, time_limit=1e-9)
+    assert [step.finished for step in steps] == [True] * 4 + [False] * (len(steps) - 4)
+    objectives = [problem.objective(network), *(step.objective for step in steps)]
+    assert max(np.diff(objectives)) <= 1e-12 * objectives[0]
+    assert all(step.finished for step in improvements(problem, network, 1e-6))

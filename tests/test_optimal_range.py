@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import convexrelu as cr
-from convexrelu.optimal_range import TOO_LONG, OptimalRange, optimal_range
+from convexrelu.errors import InvalidInputError, TimeLimitError
+from convexrelu.optimal_range import GIVEN_UP, TOO_LONG, OptimalRange, optimal_range
 
 # Targets on a convex curve, free bias and skip: between 1 and 2 the optimal networks differ (theory D.3).
 X, Y = np.arange(4.0)[:, None], np.array([0.0, 0.0, 1.0, 3.0])
@@ -61,3 +62,12 @@ def test_the_cost_is_bounded_and_failures_are_reasons():
     assert optimal_range(result.network, result, 1.0, 1.0) == TOO_LONG
     limited = replace(result, status=cr.Status.LIMIT)
     assert "needs the optimum" in optimal_range(result.network, limited, 0.0, np.inf)
+
+
+def test_it_ends_with_the_time():
+    result = solved()
+    assert optimal_range(result.network, result, 0.0, 1e-9) == GIVEN_UP
+    with pytest.raises(TimeLimitError, match="time_limit"):
+        result.optimal_set(time_limit=1e-9)
+    with pytest.raises(InvalidInputError, match="time_limit"):
+        result.optimal_set(time_limit=0)

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from strategies import examples, kinds_of, networks, problems
 
 import convexrelu as cr
+from convexrelu.descent import descended
 from convexrelu.errors import InvalidInputError, UnsupportedError
 from convexrelu.verify import STATIONARY, missing_neuron, objective_parts
 
@@ -367,3 +368,24 @@ def test_distance_to_the_range_for_several_tasks():
     shifted = replace(optimal, output_bias=optimal.output_bias + np.array([0.0, 1.0]))
     distance = cr.verify(problem, shifted).distance_to_optimal(points)
     assert distance == pytest.approx(np.array([[0.0, 1.0], [0.0, 1.0]]), abs=1e-5)
+
+
+def test_next_to_a_stationary_point_behind_a_kink():
+    # L-BFGS stops where a knot meets a sample, next to a spurious stationary point: training on gains little.
+    rng = np.random.default_rng(1)
+    problem = cr.TrainingProblem(rng.standard_normal((12, 2)), rng.standard_normal((12, 2)), 0.2)
+    network = cr.Network(rng.standard_normal((6, 2)), rng.standard_normal(6), rng.standard_normal((6, 2)))
+    v = cr.verify(problem, descended(problem, network, 3000))
+    assert v.stationarity.directional > STATIONARY and v.attained_gap > 0.01
+    assert v.verdict is cr.Verdict.STATIONARY
+
+
+def test_what_the_time_limit_cut_short_is_told():
+    rng = np.random.default_rng(0)
+    problem = cr.TrainingProblem(rng.standard_normal((60, 4)), rng.standard_normal((60, 2)), 0.3)
+    network = cr.Network(rng.standard_normal((10, 4)), rng.standard_normal(10), rng.standard_normal((10, 2)))
+    v = cr.verify(problem, network, time_limit=1e-3)
+    assert len(v.left_out) == 3 and "cut short by the time limit: re-solving" in v.report()
+    assert v.gap >= v.attained_gap > 0
+    small = sine()
+    assert cr.verify(small, cr.solve(small, tol=0.1).network).left_out == ()

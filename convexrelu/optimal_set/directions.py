@@ -15,19 +15,20 @@ sample, any larger bias will do, a *ray*.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from convexrelu.arrays import Array, BoolArray, IntArray, frozen, row_norms
+from convexrelu.monitor import Monitor
 from convexrelu.optimal_set.faces import REPEATED, maximisers
 from convexrelu.optimal_set.optimum import Optimum
 from convexrelu.optimal_set.polish import correlations
 from convexrelu.optimal_set.stationary import face_basis, tie_sizes
 from convexrelu.patterns.arrangement import Arrangement
 from convexrelu.patterns.patterns import Patterns
-from convexrelu.pricing.dual_norm import project
+from convexrelu.pricing.dual_norm import gradients_and_bounds, project
 from convexrelu.pricing.rounding import bias_radius
 from convexrelu.pricing.task_search import find_joint_neurons
 from convexrelu.problem import TrainingProblem
@@ -80,6 +81,7 @@ class Census:
     optimum: Optimum
     patterns: Patterns | None
     tol: float
+    monitor: Monitor = field(default_factory=Monitor)
 
     @property
     def problem(self) -> TrainingProblem:
@@ -95,6 +97,10 @@ class Census:
     def level(self) -> float:
         """Correlations of at least this are active."""
         return self.problem.penalty * (1.0 - self.tol)
+
+    def check_time(self) -> None:
+        """Raise TimeLimitError if the time is over."""
+        self.monitor.check_time("finding all active directions")
 
     @cached_property
     def mirrored(self) -> bool:
@@ -119,18 +125,21 @@ class Census:
         """Candidates (m, k) next to all active directions in cones of patterns; where these are infinitely many."""
         if self.optimum.nu.shape[1] == 1:
             return self._projected(patterns), ""
-        found = maximisers(self.arrangement, patterns, self.optimum.nu, self.problem.penalty * (1.0 - COARSE))
+        found = maximisers(
+            self.arrangement, patterns, self.optimum.nu, self.problem.penalty * (1.0 - COARSE), self.check_time
+        )
         return found.neurons, found.continuum
 
     def _projected(self, patterns: Patterns) -> Array:
         """The projection of each pattern's gradient on its cone, where it is long enough."""
         Z, p, radius = self.arrangement.Z, self.arrangement.n_penalized, bias_radius(self.arrangement)
-        gradients = (patterns.active * self.optimum.nu[:, 0]) @ Z
-        signed = np.concatenate([gradients, -gradients])
-        loose = row_norms(signed[:, :p]) + radius * np.abs(signed[:, p:]).sum(axis=1)
+        signed, bounds = gradients_and_bounds(self.arrangement, patterns, self.optimum.nu)
         threshold = self.problem.penalty * (1.0 - COARSE)
-        index = np.flatnonzero(loose >= threshold)
-        rows = [project(signed[i], patterns.cone(self.arrangement.Z, int(i) % len(patterns)), p, radius) for i in index]
+        index = np.flatnonzero(bounds >= threshold)
+        rows = []
+        for i in index:
+            self.check_time()
+            rows.append(project(signed[i], patterns.cone(Z, int(i) % len(patterns)), p, radius))
         U = np.array(rows).reshape(len(index), Z.shape[1])
         cost = self.arrangement.cost(U)
         long = cost >= threshold
@@ -142,6 +151,7 @@ class Census:
         """The distinct active directions among and next to the candidates (m, k)."""
         found: list[Array] = []
         for u in candidates:
+            self.check_time()
             for start in self._starts(u):
                 refined = self._refined(start)
                 if refined is not None and not any(self._same(refined, v) for v in found):

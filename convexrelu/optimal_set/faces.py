@@ -10,7 +10,7 @@ its singular vectors form a sphere, and if this meets the interior of the face, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -42,8 +42,12 @@ class Maximisers:
     continuum: str
 
 
-def maximisers(arrangement: Arrangement, patterns: Patterns, N: Array, level: float) -> Maximisers:
+def maximisers(
+    arrangement: Arrangement, patterns: Patterns, N: Array, level: float, check_time: Callable[[], object] = bool
+) -> Maximisers:
     """Neurons in the cones of the patterns with |N^T relu(Z u)| >= level, where these are the largest there are.
+
+    `check_time` is called before every pattern, and may raise.
 
     Notes
     -----
@@ -54,6 +58,7 @@ def maximisers(arrangement: Arrangement, patterns: Patterns, N: Array, level: fl
     found: list[Array] = [np.zeros((0, arrangement.Z.shape[1]))]
     continuum, bases = "", _Bases(arrangement)
     for i in _promising(arrangement, patterns, N, level):
+        check_time()
         cone = _Cone(bases, patterns, int(i), N, level)
         for face in cone.faces():
             neurons, infinite = cone.maximisers(face)

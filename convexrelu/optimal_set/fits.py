@@ -40,10 +40,16 @@ class Fits:
         """Where predictions can move (n, T)."""
         return np.asarray(~(np.isfinite(self.lower) & np.isfinite(self.upper)))
 
-    def columns(self) -> Array:
-        """Columns S (n T, h): predictions are `ends` less S t with t >= 0, one for each open entry."""
-        signs = np.where(np.isfinite(self.upper), 1.0, -1.0).ravel()
-        return np.asarray((np.eye(signs.size) * signs)[:, self.open.ravel()])
+    def columns(self, X: Array, Y: Array) -> Array:
+        """Columns S (n T, h): predictions are `ends` less S t with t >= 0, one for each open entry.
+
+        Equal samples share theirs, so that counting one twice does not change what is canonical.
+        """
+        _, sample = np.unique(np.hstack([X, Y]), axis=0, return_inverse=True)
+        T = Y.shape[1]
+        entry = (T * sample.ravel()[:, None] + np.arange(T)).ravel()
+        signs = np.where(self.open, np.where(np.isfinite(self.upper), 1.0, -1.0), 0.0).ravel()
+        return np.asarray(signs[:, None] * (entry[:, None] == np.unique(entry[signs != 0])))
 
     def off(self, F: Array) -> Array:
         """How far (n, T) predictions are outside."""

@@ -10,7 +10,7 @@ Every optimal network comes from such weights: each neuron has an active directi
 products of the two add up to alpha_e over the neurons of direction e; with a free bias a neuron may also lie on a
 segment, between the two directions that share its weights. F is unique, and sum(alpha) with it, unless the loss is
 straight or has kinks: then F moves in a polyhedron (`convexrelu.optimal_set.fits`), with one more weight for each
-sample that can move.
+different sample that can move.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 
 from convexrelu.arrays import Array, frozen, row_norms
 from convexrelu.errors import InvalidInputError, UnsupportedError
+from convexrelu.monitor import Monitor
 from convexrelu.network import Network
 from convexrelu.optimal_set.connectivity import Connection, path_between
 from convexrelu.optimal_set.directions import Census, Directions
@@ -107,19 +108,20 @@ class OptimalSet:
     is_finite: bool = True
 
     @classmethod
-    def of(cls, result: Result) -> OptimalSet:
-        """The optimal set of a solved problem; see `Result.optimal_set`."""
+    def of(cls, result: Result, monitor: Monitor | None = None) -> OptimalSet:
+        """The optimal set of a solved problem, in the time of the monitor; see `Result.optimal_set`."""
+        monitor = monitor or Monitor()
         problem = without_idle_samples(result.problem)
         _check_bounded(problem)
         patterns = result.patterns if result.certificate.scope == "patterns" else None
-        optimum = optimum_of(result, problem, patterns)
+        optimum = optimum_of(result, problem, patterns, monitor)
         if optimum.accuracy > LEAST_ACCURACY:
             raise InvalidInputError(
                 f"`result` could not be brought to the optimum: its conditions still fail by {optimum.accuracy:.1g}. "
                 "Solve with a smaller `tol`, or rescale the data."
             )
         tol = max(ACTIVE, 10 * optimum.accuracy)
-        proof: Proof = census_of(Census(optimum, patterns, tol), result)
+        proof: Proof = census_of(Census(optimum, patterns, tol, monitor), result)
         fits = fits_of(optimum, tol)
         polytope = _polytope(optimum, proof.directions, fits)
         return cls(problem, proof.directions, fits, polytope, optimum, proof.complete, proof.text, proof.finite)
@@ -261,7 +263,8 @@ class OptimalSet:
         """The canonical network: of all optimal ones that with the largest product of its neurons' weights.
 
         It is the analytic centre of the set: every direction that some optimal network uses has a neuron, and neither
-        the seed, the order of the samples nor splitting one into two of half the weight changes it. With a free bias
+        the seed, the order of the samples nor splitting one into two of half the weight changes it. Where predictions
+        can move, how far each different sample is beyond its kink is a factor of the product too. With a free bias
         that is not determined, or a skip connection, the rule determines the weights of the directions, not those.
         """
         return self.network(self.polytope.center)
@@ -457,7 +460,7 @@ def _polytope(optimum: Optimum, directions: Directions, fits: Fits) -> Polytope:
     # Weights of samples are measured in units in which they are about as large as those of directions.
     unit = problem.loss.unit(problem.Y)
     total = total or unit / (float(row_norms(A.T).max(initial=0.0)) or 1.0)
-    return bounded(np.hstack([A, fits.columns() * (unit / total)]), g, Q, total)
+    return bounded(np.hstack([A, fits.columns(problem.X, problem.Y) * (unit / total)]), g, Q, total)
 
 
 def _at_vertex(optimum: Optimum, directions: Directions, polytope: Polytope) -> Stationary:

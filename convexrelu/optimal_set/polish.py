@@ -13,6 +13,7 @@ import numpy as np
 from convexrelu.arrays import Array
 from convexrelu.backends.native import generate as native_generate
 from convexrelu.errors import InvalidInputError
+from convexrelu.monitor import Monitor
 from convexrelu.native.bridge import iterate_of, reduced_problem
 from convexrelu.native.reduced import Iterate
 from convexrelu.network import Network
@@ -32,6 +33,7 @@ NEGLIGIBLE = (1e-9, 1e-6, 1e-4)
 GOOD = 1e-11
 SHARP = 1e-10
 ROUNDS = 20
+POLISHING = "bringing the optimum to rounding"
 USABLE = (Status.OPTIMAL, Status.UNPROVEN, Status.PATTERN_OPTIMAL)
 
 
@@ -55,7 +57,9 @@ def without_idle_samples(problem: TrainingProblem) -> TrainingProblem:
     )
 
 
-def polish(result: Result, problem: TrainingProblem, patterns: Patterns | None) -> tuple[Stationary, float]:
+def polish(
+    result: Result, problem: TrainingProblem, patterns: Patterns | None, monitor: Monitor
+) -> tuple[Stationary, float]:
     """The optimum to rounding, its neurons' predictions independent, and how far from optimal it still is.
 
     Parameters
@@ -66,6 +70,8 @@ def polish(result: Result, problem: TrainingProblem, patterns: Patterns | None) 
         That of the result `without_idle_samples`.
     patterns : Patterns or None
         What its optimality is restricted to; None for all.
+    monitor : Monitor
+        Keeps the time.
 
     Returns
     -------
@@ -79,9 +85,9 @@ def polish(result: Result, problem: TrainingProblem, patterns: Patterns | None) 
         If the result is not optimal within its tolerance.
     """
     check_usable(result)
-    best = best_attempt(problem, patterns, *_start_of(result, problem))
+    best = best_attempt(problem, patterns, *_start_of(result, problem), monitor=monitor)
     if best[1] > GOOD and patterns is None and not problem.is_interpolation:
-        again = best_attempt(problem, patterns, *_sharpened(problem, result.network))
+        again = best_attempt(problem, patterns, *_sharpened(problem, result.network, monitor), monitor=monitor)
         best = min(best, again, key=lambda attempt: attempt[1])
     return best
 
@@ -93,10 +99,13 @@ def best_attempt(
     nu: Array,
     n_random: int | None = None,
     most: int | None = None,
+    monitor: Monitor | None = None,
 ) -> tuple[Stationary, float]:
     """The first good one of at most `most` attempts from a network and a dual variable, or the best, and its error."""
     attempts: list[tuple[Stationary, float]] = []
     for kink, negligible in itertools.islice(itertools.product(KINKS, NEGLIGIBLE), most):
+        if monitor is not None:
+            monitor.check_time(POLISHING)
         state = _attempt(problem, network, nu, kink, negligible)
         attempts.append((state, max(state.error, violation(state, patterns, n_random))))
         if attempts[-1][1] <= GOOD:
@@ -142,11 +151,12 @@ def _residual(problem: TrainingProblem, network: Network) -> Array:
     return np.asarray(problem.feasible_direction(nu)[:, 0])
 
 
-def _sharpened(problem: TrainingProblem, network: Network) -> tuple[Network, Array]:
+def _sharpened(problem: TrainingProblem, network: Network, monitor: Monitor) -> tuple[Network, Array]:
     """The native solver's answer at its finest tolerance, from the network on."""
     rng = np.random.default_rng(0)
     start = iterate_of(problem, network)
-    found = native_generate(reduced_problem(problem), rng=rng, tol=SHARP, warm_start=start, max_rounds=ROUNDS)
+    reduced, stop = reduced_problem(problem), monitor.should_stop
+    found = native_generate(reduced, rng=rng, tol=SHARP, warm_start=start, max_rounds=ROUNDS, should_stop=stop)
     return network_of_iterate(problem, found.iterate), found.nu
 
 

@@ -33,6 +33,7 @@ class Proof:
 
 def census_of(census: Census, result: Result) -> Proof:
     """Project the gradient of every pattern on its cone where they can be listed; else branch and bound."""
+    census.check_time()
     if census.patterns is not None:
         return _by_listing(
             census, census.patterns, f"the {len(census.patterns)} given patterns was checked, and no other"
@@ -67,8 +68,9 @@ def _by_exclusion(census: Census) -> Proof:
             known=np.vstack([found.neurons, -found.neurons]) if census.mirrored else found.neurons,
             signs=np.concatenate([found.signs, found.signs]) if census.mirrored else found.signs,
             max_boxes=MAX_BOXES,
-            seconds=SECONDS,
+            seconds=min(SECONDS, census.monitor.seconds_left),
         )
+        census.check_time()
         if outcome.finished:
             text = f"a branch and bound over all directions closed {outcome.boxes:,} boxes"
             return Proof(found, True, text)

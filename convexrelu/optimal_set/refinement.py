@@ -28,6 +28,7 @@ from convexrelu.optimal_set.optimum import Optimum
 from convexrelu.optimal_set.polish import (
     GOOD,
     NEGLIGIBLE,
+    POLISHING,
     SHARP,
     anchored,
     check_usable,
@@ -49,7 +50,7 @@ KINKS = (1e-6, 1e-4, 1e-8)
 ARMS = (1e-6, 1e-4, 1e-8)
 
 
-def optimum_of(result: Result, problem: TrainingProblem, patterns: Patterns | None) -> Optimum:
+def optimum_of(result: Result, problem: TrainingProblem, patterns: Patterns | None, monitor: Monitor) -> Optimum:
     """The optimum of a result to rounding, and how far from optimal it still is.
 
     Parameters
@@ -60,6 +61,8 @@ def optimum_of(result: Result, problem: TrainingProblem, patterns: Patterns | No
         That of the result without samples of weight zero.
     patterns : Patterns or None
         What its optimality is restricted to; None for all.
+    monitor : Monitor
+        Keeps the time.
 
     Raises
     ------
@@ -67,16 +70,18 @@ def optimum_of(result: Result, problem: TrainingProblem, patterns: Patterns | No
         If the result is not optimal within its tolerance.
     UnsupportedError
         For a loss with kinks of the user's own.
+    TimeLimitError
+        If the time is over first.
     """
     check_usable(result)
     _check_loss(problem)
     if problem.Y.shape[1] == 1 and isinstance(problem.loss, SquaredLoss | ExactFit):
-        return Optimum.of_stationary(*polish(result, problem, patterns))
+        return Optimum.of_stationary(*polish(result, problem, patterns, monitor))
     heavy = result.problem.sample_weight > 0
-    best = _refined(problem, patterns, result.network, result.solution.dual[heavy])
+    best = _refined(problem, patterns, result.network, result.solution.dual[heavy], monitor)
     if best.accuracy > GOOD and patterns is None:
-        solution = _sharpened(problem, result.network)
-        again = _refined(problem, patterns, network_of(problem, solution, SHARP), solution.dual)
+        solution = _sharpened(problem, result.network, monitor)
+        again = _refined(problem, patterns, network_of(problem, solution, SHARP), solution.dual, monitor)
         best = min(best, again, key=lambda attempt: attempt.accuracy)
     return best
 
@@ -89,7 +94,9 @@ def _check_loss(problem: TrainingProblem) -> None:
         )
 
 
-def _refined(problem: TrainingProblem, patterns: Patterns | None, network: Network, dual: Array) -> Optimum:
+def _refined(
+    problem: TrainingProblem, patterns: Patterns | None, network: Network, dual: Array, monitor: Monitor
+) -> Optimum:
     """The first good attempt, or the best."""
     attempts: list[Optimum] = []
     seen: set[bytes] = set()
@@ -99,6 +106,7 @@ def _refined(problem: TrainingProblem, patterns: Patterns | None, network: Netwo
         if key in seen:  # most guesses agree
             continue
         seen.add(key)
+        monitor.check_time(POLISHING)
         refined = state.polished().optimum()
         attempts.append(replace(refined, accuracy=max(refined.accuracy, violation(refined, patterns))))
         if attempts[-1].accuracy <= GOOD:
@@ -188,9 +196,8 @@ def _loss_violation(optimum: Optimum) -> float:
     return float(max(beyond.max(), over.max() / problem.loss.unit(problem.Y)))
 
 
-def _sharpened(problem: TrainingProblem, network: Network) -> Solution:
+def _sharpened(problem: TrainingProblem, network: Network, monitor: Monitor) -> Solution:
     """The native solver's answer at its finest tolerance, from the network on."""
-    monitor = Monitor(None, False, None, None)
     if problem.Y.shape[1] > 1:
         return joint_method(problem, SHARP, 0, monitor, network).run(None, None)
     if problem.loss.is_smooth:
