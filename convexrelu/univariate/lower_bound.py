@@ -25,7 +25,7 @@ from convexrelu.certificate import TINY, Certificate
 from convexrelu.losses import Loss
 from convexrelu.univariate.label_radius import label_radius
 from convexrelu.univariate.penalized_skip import best_skip, without_line
-from convexrelu.univariate.running_sums import WIDE, WIDE_EPS, Wide, differences, double_sum, running_sum, sizes
+from convexrelu.univariate.running_sums import WIDE, WIDE_EPS, Wide, double_sum, rounded_alike, sizes
 from convexrelu.univariate.samples import Samples
 from convexrelu.univariate.sectors import sector_bounds
 from convexrelu.univariate.spline import Spline
@@ -148,7 +148,7 @@ class _Constraint:
     def _rounded(self, wide: Wide, scale: float, lower: Array, upper: Array) -> Array:
         """A multiple in double precision, within bounds; where there are none by its sums, which lose nothing by it."""
         if np.isinf(lower).all() and np.isinf(upper).all():
-            return differences(self.x, running_sum(wide)[0] * scale)
+            return rounded_alike(self.x, wide, scale)
         return np.clip((wide * scale).astype(np.float64), lower, upper)
 
     def _in_box(self, nu: Array | Wide, lower: Array, upper: Array) -> Wide:

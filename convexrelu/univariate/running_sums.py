@@ -1,4 +1,6 @@
-"""Running sums of dual variables with bounds on their rounding: `running_sum`, `double_sum`, `differences`.
+"""Running sums of dual variables, bounds on their rounding, and rounding that spares them.
+
+`running_sum`, `double_sum`; `rounded_alike`, `differences`.
 
 Letters: `x` (n,) increasing points, `nu` (n, T) dual variable, `c` (n, T) its running sums, `G` (n - 1, T) their sums
 over the intervals: G_k = sum_{i <= k} nu_i (x_{k + 1} - x_i).
@@ -23,6 +25,8 @@ QUANTA = int(np.finfo(WIDE).nmant)
 
 # Of the median of what the double sum misses by one sum: above it that is coarse.
 FINE = 8.0
+# Above so many times their mean size the largest of the entries decides how the others are rounded.
+UNEVEN = 1e3
 
 
 def double_sum(x: Array, nu: Array) -> tuple[Wide, float, Wide, float]:
@@ -34,6 +38,24 @@ def double_sum(x: Array, nu: Array) -> tuple[Wide, float, Wide, float]:
     rounding = WIDE_EPS * float(3 * sizes(steps).sum() + 2 * sizes(G).sum())
     # The errors themselves are sums of rounded numbers.
     return c, c_error, G, 1.01 * (float(x[-1] - x[0]) * (1 + EPS) * c_error + rounding)
+
+
+def rounded_alike(x: Array, wide: Wide, scale: float) -> Array:
+    """A multiple of a dual variable (n, T) in double precision, whose sums and double sums stay near to its own."""
+    size = np.abs(wide)
+    peak = float(size.max(initial=0.0)) * scale
+    if not (peak > 1e-280 and math.isfinite(peak)):
+        return (wide * scale).astype(np.float64)
+    if peak > UNEVEN * scale * float(size.mean()):
+        # Sums rounded once: between close points much larger than all that is left of them later.
+        return differences(x, running_sum(wide)[0] * scale)
+    # One quantum for all: half as much work.
+    quantum = math.ldexp(1.0, math.frexp(peak)[1] + 1 - np.finfo(np.float64).nmant)
+    sums = wide * (scale / quantum)
+    np.rint(np.cumsum(sums, axis=0, out=sums), out=sums)
+    rounded = sums.astype(np.float64)
+    np.subtract(sums[1:], sums[:-1], out=rounded[1:], casting="same_kind")
+    return rounded * quantum
 
 
 def differences(x: Array, c: Wide) -> Array:
