@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 from convexrelu.arrays import Array
 from convexrelu.backends import Backend, get_backend
 from convexrelu.certificate import Certificate, certificate
-from convexrelu.errors import InvalidInputError, TooManyPatternsError, UnsupportedError
+from convexrelu.errors import InvalidInputError, TooManyPatternsError
 from convexrelu.gated import GatedResult, train_gated
 from convexrelu.generation import (
     PROOF_SHARE,
@@ -20,7 +20,7 @@ from convexrelu.generation import (
     ProximalMethod,
     generate,
 )
-from convexrelu.joint_program import JointProgram
+from convexrelu.joint_program import JointProgram, program_over
 from convexrelu.monitor import Monitor, State
 from convexrelu.multitask import joint_method, takes_jointly
 from convexrelu.native.bridge import is_native, is_proximal
@@ -31,7 +31,6 @@ from convexrelu.patterns.patterns import Patterns
 from convexrelu.patterns.sampling import sample_arrangement
 from convexrelu.pricing.dual_norm import DualNorm, best_neuron, dual_norm, dual_norm_over_patterns
 from convexrelu.problem import TrainingProblem
-from convexrelu.program import Program
 from convexrelu.recovery import network_of
 from convexrelu.refit import refitted_solution
 from convexrelu.result import Result, Solution, Status, judge
@@ -286,12 +285,6 @@ def _methods(
             raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
         method = ProximalMethod if is_proximal(problem) else NativeMethod
         yield method(problem, tol, seed, monitor, warm_start)
-    if problem.Y.shape[1] > 1:
-        what = f"the loss {problem.loss.name!r}" if backend == "native" else f"backend={backend!r}"
-        raise UnsupportedError(
-            f"`Y` has {problem.Y.shape[1]} tasks, and patterns='generate' takes one with {what}. Write "
-            "patterns='enumerate', for data of rank at most four, or backend='native' and one of the package's losses."
-        )
     yield ConicMethod(problem, tol, seed, monitor, warm_start, _program_solver(backend), options)
 
 
@@ -326,7 +319,9 @@ def _solved_over(
     finest: float = 1e-9,
 ) -> Result:
     """Solve the program over given patterns, at first to a hundredth of the tolerance or to `finest`."""
-    program = _program(problem, patterns, monitor)
+    program = program_over(problem, patterns)
+    if isinstance(program, JointProgram):
+        monitor.count("cones", len(program.cones))
     monitor.lap("program")
     # Solvers' tolerances are relative to the loss at zero; an optimum far below that needs the tighter one. What stops
     # a solver short of either is mostly rounding, which other units may avoid: measured on ECOS.
@@ -345,15 +340,6 @@ def _solved_over(
     proof, network, solution = min(attempts, key=lambda attempt: attempt[0].gap)
     status = judge(proof, tol, monitor)
     return Result(network, proof, status, solution, problem, patterns, monitor.laps, monitor.effort)
-
-
-def _program(problem: TrainingProblem, patterns: Patterns, monitor: Monitor) -> Program:
-    """The program of one task, or the exact one of several."""
-    if problem.Y.shape[1] == 1:
-        return Program(problem, patterns)
-    program = JointProgram(problem, patterns)
-    monitor.count("cones", len(program.cones))
-    return program
 
 
 def _certified(
