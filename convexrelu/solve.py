@@ -31,6 +31,7 @@ from convexrelu.patterns.patterns import Patterns
 from convexrelu.patterns.sampling import sample_arrangement
 from convexrelu.pricing.dual_norm import DualNorm, best_neuron, dual_norm, dual_norm_over_patterns
 from convexrelu.problem import TrainingProblem
+from convexrelu.program import attempts
 from convexrelu.recovery import network_of
 from convexrelu.refit import refitted_solution
 from convexrelu.result import Result, Solution, Status, judge
@@ -323,21 +324,19 @@ def _solved_over(
     if isinstance(program, JointProgram):
         monitor.count("cones", len(program.cones))
     monitor.lap("program")
-    # Solvers' tolerances are relative to the loss at zero; an optimum far below that needs the tighter one. What stops
-    # a solver short of either is mostly rounding, which other units may avoid: measured on ECOS.
-    accuracy, attempts = min(0.01 * tol, finest), []
-    for asked, unit in ((accuracy, 1.0), (1e-12, 1.0), (accuracy, 100.0)):
+    found = []
+    for asked, unit in attempts(min(0.01 * tol, finest)):
         solution = program.solve(solver, asked, options, verbose, monitor.seconds_left, unit)
         monitor.lap("backend")
         if problem.Y.shape[1] > 1:
             solution = refitted_solution(problem, solution, 0.01 * tol)
         network = network_of(problem, solution, tol)
         network = _narrowed(problem, network, tol)
-        attempts.append((_certified(problem, patterns, network, solution, tol), network, solution))
+        found.append((_certified(problem, patterns, network, solution, tol), network, solution))
         monitor.lap("certificate")
-        if attempts[-1][0].gap <= tol or monitor.should_stop():
+        if found[-1][0].gap <= tol or monitor.should_stop():
             break
-    proof, network, solution = min(attempts, key=lambda attempt: attempt[0].gap)
+    proof, network, solution = min(found, key=lambda each: each[0].gap)
     status = judge(proof, tol, monitor)
     return Result(network, proof, status, solution, problem, patterns, monitor.laps, monitor.effort)
 
