@@ -201,12 +201,17 @@ class Result:
             check_number(time_limit, "time_limit", above=0.0)
         return OptimalSet.of(self, Monitor(time_limit=time_limit))
 
-    def canonical(self) -> Result:
+    def canonical(self, time_limit: float | None = None) -> Result:
         """The same optimum by the canonical network: a rule chooses it, not the seed or the order of the samples.
 
         Of all optimal networks it is that with the largest product of its neurons' weights, `OptimalSet.center`. Two
         halves of a sample, a seed or a backend do not change what it predicts on the data; off the data they can only
         move what the rule leaves open: the skip connection, and the kink of a free bias between samples.
+
+        Parameters
+        ----------
+        time_limit : float, optional
+            Seconds, for the set of optimal networks.
 
         Returns
         -------
@@ -219,6 +224,8 @@ class Result:
             As `optimal_set`; and where the canonical network would cost more than rounding above this one.
         UnsupportedError
             As `optimal_set`; and where the set of optimal networks is not proven complete, or infinite.
+        TimeLimitError
+            As `optimal_set`.
 
         Notes
         -----
@@ -233,7 +240,7 @@ class Result:
         >>> np.round(np.linalg.norm(result.network.hidden, axis=1), 4)
         array([0.8106, 0.8106, 0.8106, 0.8106])
         """
-        optimal = self.optimal_set()
+        optimal = self.optimal_set(time_limit)
         if not (optimal.complete and optimal.is_finite):
             raise UnsupportedError(f"no network is canonical while others may be missing: {optimal.completeness}.")
         network = optimal.center()

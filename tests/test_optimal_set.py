@@ -555,7 +555,9 @@ def test_a_sample_in_two_halves_counts_once_where_predictions_can_move():
 
 def test_no_network_is_canonical_where_others_may_be_missing(pentagon, monkeypatch):
     result = solve(polygon(5))
-    monkeypatch.setattr(cr.Result, "optimal_set", lambda self: replace(pentagon, complete=False, completeness="why"))
+    monkeypatch.setattr(
+        cr.Result, "optimal_set", lambda self, limit: replace(pentagon, complete=False, completeness="why")
+    )
     with pytest.raises(UnsupportedError, match="may be missing: why"):
         result.canonical()
 

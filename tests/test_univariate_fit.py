@@ -14,7 +14,7 @@ from convexrelu import univariate as uv
 from convexrelu.errors import InvalidInputError
 from convexrelu.losses import SquaredLoss
 from convexrelu.univariate.lower_bound import double_sum_bounds
-from convexrelu.univariate.running_sums import rounded_alike, running_sum
+from convexrelu.univariate.running_sums import differences, double_sum, rounded_alike, running_sum
 from convexrelu.univariate.samples import samples
 from convexrelu.univariate.tilted import train
 
@@ -155,8 +155,23 @@ def test_running_sums_do_not_lose_digits(seed, n, spread):
     assert all(abs(a - b) <= Fraction(error) + eps * abs(b) for a, b in zip(exact, wide, strict=True))
     # One half of the last place of the largest, however many there are.
     third = nu.astype(np.longdouble) / 3
-    drift = np.cumsum([Fraction(v) for v in rounded_alike(third)[:, 0]]) - exact / 3
+    drift = np.cumsum([Fraction(v) for v in rounded_alike(np.arange(n) * 1.0, third, 1.0)[:, 0]]) - exact / 3
     assert max(map(abs, drift)) <= np.abs(nu).max() * 2.0**-52
+
+
+def test_rounding_keeps_the_double_sum():
+    # A double sum of about one whose slopes are up to 1e9, next to steps 1e4 times as long.
+    rng = np.random.default_rng(0)
+    x = np.cumsum(10 ** rng.choice([-9.0, -5.0], 2000, p=[0.1, 0.9]))
+    G = np.sign(rng.standard_normal((2000, 2))).astype(np.longdouble)
+    c = np.concatenate([np.diff(G, axis=0) / np.diff(x.astype(np.longdouble))[:, None], np.zeros_like(G[:1])])
+    nu = differences(x, c)
+    _, _, found, _ = double_sum(x, nu)
+    wanted = G[1:] - G[:1]
+    # One coarse step by itself, 1e-5 times half the last place of 2e9; not their sum.
+    assert np.abs(found - wanted).max() < 1.1e-5 * 2.0**-22
+    assert np.abs(found - wanted)[-1].max() < 1e-5 * 2.0**-22
+    assert np.median(np.abs(found - wanted)) < 1e-12
 
 
 def test_certificate_of_a_bad_dual_variable_is_low_not_wrong():

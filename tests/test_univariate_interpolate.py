@@ -11,6 +11,7 @@ import convexrelu as cr
 from convexrelu import univariate as uv
 from convexrelu.errors import InvalidInputError, UnsupportedError
 from convexrelu.univariate.interpolant import interpolant
+from convexrelu.univariate.zonotope import shares_of
 
 SKIPS = st.sampled_from(["free", "none"])
 
@@ -214,6 +215,48 @@ def test_several_tasks_are_unique_unless_neighbours_are_aligned(data, T):
         assert spline.total_variation == pytest.approx(uv.interpolate(x, Y).objective, rel=1e-12)
 
 
-def test_several_tasks_without_skip_are_refused():
-    with pytest.raises(UnsupportedError, match="one task"):
+@examples(25)
+@given(points(3, 6), st.integers(-3, 3))
+def test_several_tasks_without_skip_are_known_where_a_skip_gains_nothing(data, tilt):
+    x, y = data
+    Y = np.column_stack([y + tilt * x, np.roll(y, 1)])
+    with_skip, without = (uv.interpolate(x, Y, skip=skip).objective for skip in ("free", "none"))
+    if without > with_skip * (1 + 1e-7) + 1e-9:
+        with pytest.raises(UnsupportedError, match="costs more"):
+            uv.solution_set(x, Y, skip="none")
+    else:
+        same, found = uv.solution_set(x, Y), uv.solution_set(x, Y, skip="none")
+        assert found.free.tolist() == same.free.tolist()
+        assert found.prediction_range([0.3, 9.0])[1] == pytest.approx(same.prediction_range([0.3, 9.0])[1])
+
+
+def test_ranges_of_several_tasks_without_skip():
+    # Curvature one of both signs: the slopes' sum is zero, and the spike may be anywhere in the free interval.
+    x, direction = np.arange(6.0), np.array([0.6, 0.8])
+    y = np.array([0.0, -1.0, -1.0, 0.0, 0.0, 0.0])
+    lower, upper = uv.solution_set(x, np.outer(y, direction), skip="none").prediction_range([1.4])
+    value = uv.interpolate(x, y, skip="none").objective
+    assert np.column_stack([lower[0], upper[0]]) == pytest.approx(
+        np.outer(direction, oracles.interpolant_range(x, y, 1.4, value, "none", n_grid=9)), abs=1e-6
+    )
+
+
+def test_a_few_tasks_without_skip_are_refused():
+    with pytest.raises(UnsupportedError, match="costs more"):
         uv.solution_set([0, 1], np.eye(2), skip="none")
+
+
+@examples(80)
+@given(st.integers(0, 10**6), st.integers(1, 3), st.integers(0, 5))
+def test_shares_of_a_sum(seed, T, k):
+    rng = np.random.default_rng(seed)
+    delta, theta = rng.integers(-3, 4, (k, T)).astype(float), rng.uniform(-1, 1, k)
+    # On the boundary where shares are one.
+    for shares in (theta, np.sign(theta)):
+        found = shares_of(delta, shares @ delta, 1e-12)
+        assert found is not None
+        assert np.abs(found).max(initial=0.0) <= 1
+        assert found @ delta == pytest.approx(shares @ delta, abs=1e-11)
+    direction = rng.standard_normal(T)
+    outside = (1.001 * np.abs(delta @ direction).sum() + 0.001) * direction / (direction @ direction)
+    assert shares_of(delta, outside, 1e-12) is None

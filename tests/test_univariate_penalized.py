@@ -11,8 +11,10 @@ from strategies import examples, vectors, weight_decays
 
 import convexrelu as cr
 from convexrelu import univariate as uv
-from convexrelu.univariate.growth import Task, _lowered, _priced
+from convexrelu.univariate.growth import Task, _priced
+from convexrelu.univariate.interval_pricing import Sums, best_of_intervals
 from convexrelu.univariate.neuron_interior_point import trained
+from convexrelu.univariate.running_sums import differences
 from convexrelu.univariate.sectors import sector_bounds
 
 SKIPS = st.sampled_from(["free", "none"])
@@ -92,9 +94,8 @@ def test_sector_bounds_hold(x, nu, skip, power):
     largest, total, moment = sector_bounds(x, nu[:, None], skip)
     exact_nu, exact_x = oracles.fractions(nu), oracles.fractions(x)
     assert Fraction(total) >= abs(sum(exact_nu, Fraction(0)))
-    assert Fraction(moment) >= abs(
-        sum((v * (t - exact_x[0]) for v, t in zip(exact_nu, exact_x, strict=True)), Fraction(0))
-    )
+    origin = exact_x[0] if skip == "free" else 0
+    assert Fraction(moment) >= abs(sum((v * (t - origin) for v, t in zip(exact_nu, exact_x, strict=True)), Fraction(0)))
     rng = np.random.default_rng(0)
     angles = rng.uniform(0, 2 * np.pi, 3000)
     W = np.column_stack([np.cos(angles), np.sin(angles)])
@@ -160,27 +161,81 @@ def test_spacings_from_1e_12_to_1(T, seed):
     assert problem.objective(result.network) == pytest.approx(result.objective, rel=1e-10)
 
 
-def test_the_dual_variable_falls_where_it_violates():
+@pytest.mark.parametrize("skip", ["free", "none"])
+def test_the_dual_variable_falls_where_it_violates(skip):
     rng = np.random.default_rng(0)
     problem = cr.TrainingProblem.interpolation(
-        rng.random((200, 1)), rng.standard_normal(200), bias="penalized", skip="free"
+        rng.random((200, 1)), rng.standard_normal(200), output_bias=kinds(skip)["output_bias"], skip=skip
     )
     task = Task.of(problem)
     outputs = trained(task.program(task.start()), 0.0)
-    before = _priced(task, outputs.nu, 1e-9)[1]
-    lower, after = _lowered(task, outputs, before)
+    sums = task.sums(outputs)
+    before = best_of_intervals(sums, 1e-9)[1]
+    _, found, nu = _priced(task, outputs, 1e-9)
+    lower = Sums.of(task.line, nu)
+    after = best_of_intervals(lower, 1e-9)[1]
     assert before > 1 + 1e-6
     assert after <= 1 + 1e-9
-    assert (np.abs(lower.G) <= np.abs(outputs.G)).all()
+    assert found == pytest.approx(after, rel=1e-12)
+    for side in task.line.sides:
+        assert (np.abs(lower.at_points(side)) <= np.abs(sums.at_points(side)) + 1e-12).all()
     # Less is lost than by the same factor everywhere.
-    assert task.slopes.dual(lower.nu) > task.slopes.dual(outputs.nu) / before
+    assert task.slopes.dual(nu) > task.slopes.dual(differences(task.x, sums.c)) / before
 
 
-def test_interpolation_of_ten_thousand_points():
-    # Neighbours as close as 1e-8: curvature and dual variable up to 1e8, whose sums need all digits.
+def noisy_sine(n):
     rng = np.random.default_rng(0)
-    x = rng.random(10_000)
-    y = np.sin(8 * x) + 0.3 * rng.standard_normal(10_000)
-    result = uv.interpolate(x, y, bias="penalized")
+    x = rng.random(n)
+    return x, np.sin(8 * x) + 0.3 * rng.standard_normal(n)
+
+
+BOTH = [("penalized", "free"), ("penalized", "none"), ("penalized", "penalized"), ("free", "penalized")]
+
+
+@pytest.mark.parametrize(("bias", "skip"), BOTH)
+def test_interpolation_of_five_thousand_points(bias, skip):
+    # Neighbours as close as 1e-8: curvature and dual variable up to 1e8, whose sums need all digits.
+    x, y = noisy_sine(5_000)
+    result = uv.interpolate(x, y, bias=bias, skip=skip)
     assert result.status is cr.Status.OPTIMAL
     assert result.spline(x)[:, 0] == pytest.approx(y, rel=1e-13, abs=1e-13)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("bias", "skip"), BOTH)
+def test_interpolation_of_a_hundred_thousand_points(bias, skip):
+    # As close as 1e-11, where a position in units of the span has five digits of the spacing left.
+    x, y = noisy_sine(100_000)
+    result = uv.interpolate(x, y, bias=bias, skip=skip)
+    assert result.status is cr.Status.OPTIMAL
+    assert result.spline(x)[:, 0] == pytest.approx(y, rel=1e-13, abs=1e-13)
+
+
+def test_interpolation_of_several_tasks_on_close_points():
+    # Two neurons between points 6e-4 apart, whose outputs are parallel to 1e-6 but not what they bend at either end.
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        x, Y = rng.random(3000), rng.standard_normal((3000, 3))
+    result = uv.interpolate(x, Y, bias="penalized")
+    assert result.status is cr.Status.OPTIMAL
+
+
+@pytest.mark.parametrize("skip", ["free", "none"])
+@pytest.mark.parametrize("T", [1, 2])
+def test_sector_bounds_are_tight_between_close_points(T, skip):
+    # Correlations of one where their slopes are 1e11.
+    rng = np.random.default_rng(1)
+    x = np.cumsum(10 ** rng.uniform(-11, -1, 300))
+    left = rng.standard_normal((300, T))
+    left /= np.hypot(1, x)[:, None] ** -1 * np.linalg.norm(left, axis=1)[:, None]
+    left[[0, -1]] = 0.0
+    steps = np.diff(left.astype(np.longdouble), axis=0) / np.diff(x.astype(np.longdouble))[:, None]
+    nu = differences(x, np.vstack([steps, 0 * steps[:1]]))
+    largest, _, _ = sector_bounds(x, nu, skip)
+    assert 1 - 1e-6 < largest < 1 + 1e-3
+    exact_x, exact_nu = oracles.fractions(x), [oracles.fractions(column) for column in nu.T]
+    for t, k in zip(exact_x[1:-1:20], range(1, 299, 20), strict=True):
+        g = [
+            sum((v * (t - s) for v, s in zip(column[:k], exact_x[:k], strict=True)), Fraction(0)) for column in exact_nu
+        ]
+        assert sum(v**2 for v in g) <= Fraction(largest) ** 2 * (1 + t * t)

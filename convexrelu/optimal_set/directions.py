@@ -28,7 +28,7 @@ from convexrelu.optimal_set.polish import correlations
 from convexrelu.optimal_set.stationary import face_basis, tie_sizes
 from convexrelu.patterns.arrangement import Arrangement
 from convexrelu.patterns.patterns import Patterns
-from convexrelu.pricing.dual_norm import project
+from convexrelu.pricing.dual_norm import gradients_and_bounds, project
 from convexrelu.pricing.rounding import bias_radius
 from convexrelu.pricing.task_search import find_joint_neurons
 from convexrelu.problem import TrainingProblem
@@ -133,11 +133,9 @@ class Census:
     def _projected(self, patterns: Patterns) -> Array:
         """The projection of each pattern's gradient on its cone, where it is long enough."""
         Z, p, radius = self.arrangement.Z, self.arrangement.n_penalized, bias_radius(self.arrangement)
-        gradients = (patterns.active * self.optimum.nu[:, 0]) @ Z
-        signed = np.concatenate([gradients, -gradients])
-        loose = row_norms(signed[:, :p]) + radius * np.abs(signed[:, p:]).sum(axis=1)
+        signed, bounds = gradients_and_bounds(self.arrangement, patterns, self.optimum.nu)
         threshold = self.problem.penalty * (1.0 - COARSE)
-        index = np.flatnonzero(loose >= threshold)
+        index = np.flatnonzero(bounds >= threshold)
         rows = []
         for i in index:
             self.check_time()

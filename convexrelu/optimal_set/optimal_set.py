@@ -10,7 +10,7 @@ Every optimal network comes from such weights: each neuron has an active directi
 products of the two add up to alpha_e over the neurons of direction e; with a free bias a neuron may also lie on a
 segment, between the two directions that share its weights. F is unique, and sum(alpha) with it, unless the loss is
 straight or has kinks: then F moves in a polyhedron (`convexrelu.optimal_set.fits`), with one more weight for each
-sample that can move.
+different sample that can move.
 """
 
 from __future__ import annotations

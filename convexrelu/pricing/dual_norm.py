@@ -82,13 +82,8 @@ def dual_norm_over_patterns(arrangement: Arrangement, patterns: Patterns, nu: Ar
 
 
 def _norm_over_patterns(arrangement: Arrangement, patterns: Patterns, nu: Array) -> DualNorm:
-    gradients = (patterns.active * nu[:, 0]) @ arrangement.Z
-    signed = np.concatenate([gradients, -gradients])
+    signed, bounds = gradients_and_bounds(arrangement, patterns, nu)
     radius = bias_radius(arrangement)
-    bounds = np.minimum(
-        _bound(signed, arrangement.n_penalized, radius),
-        _bound(_off_one_facet(arrangement, patterns, signed), arrangement.n_penalized, radius),
-    )
     best, at, direction = 0.0, 0.0, np.zeros(arrangement.Z.shape[1])
     # From the loosest bound down: once a projected norm exceeds the next cone's loose bound, the rest cannot matter.
     for index in np.argsort(-bounds, kind="stable"):
@@ -123,6 +118,15 @@ def _over_patterns(
         return DualNorm(upper, at, direction, "patterns")
     factor, addition = resolution_slack(arrangement, nu, patterns.resolution)
     return DualNorm(upper * factor + addition, at, direction, "global")
+
+
+def gradients_and_bounds(arrangement: Arrangement, patterns: Patterns, nu: Array) -> tuple[Array, Array]:
+    """For each pattern, of both signs: g = Z' D nu (2 P, k), and a bound (2 P,) on g . u over its cone at cost one."""
+    p, radius = arrangement.n_penalized, bias_radius(arrangement)
+    gradients = (patterns.active * nu[:, 0]) @ arrangement.Z
+    signed = np.concatenate([gradients, -gradients])
+    off = _off_one_facet(arrangement, patterns, signed)
+    return signed, np.minimum(_bound(signed, p, radius), _bound(off, p, radius))
 
 
 def _bound(gradients: Array, p: int, radius: float) -> Array:

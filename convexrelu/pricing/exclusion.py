@@ -111,11 +111,11 @@ class _Exclusion(_Search):
         """Close the boxes all of whose cells contain a known neuron."""
         t, r = open_.C @ side.Z.T, open_.H @ np.abs(side.Z).T
         guard = 4 * (self.Z.shape[1] + 4) * EPS * (np.abs(side.Z) @ self.width)
-        settled = np.zeros(len(t), dtype=np.bool_)
-        for tight, sign in zip(*self._kinks(side), strict=True):
-            loose = ~tight
-            settled |= (t[:, loose] * sign[loose] >= r[:, loose] + guard[loose]).all(axis=1)
-        open_.keep(~settled)
+        fixed = np.sign(t) * (np.abs(t) >= r + guard)
+        tight, sign = self._kinks(side)
+        # As large as there are samples off its kinks where these all agree with a known neuron.
+        agreement = fixed @ np.where(tight, 0.0, sign).T
+        open_.keep(~(agreement == (~tight).sum(axis=1)).any(axis=1))
 
     def _look(self, open_: Relaxed, side: Side) -> None:
         """Climb from the best direction among the boxes; what is reached may be unknown."""

@@ -1,7 +1,7 @@
 """Candidate neurons of one input, and what they do to a spline through points: `Candidates`, `Effects`.
 
-Letters: `x` (n,) increasing points, `u` (k, 2) neurons (w, b) of cost one, `t` (k,) their knots. Positions are counted
-from the first point, in units of the span of the data: there the neuron `c relu(w x + b)` bends the spline through its
+Letters: `x` (n,) increasing points, `u` (k, 2) neurons (w, b) of cost one, `t` (k,) their knots. Positions are in units
+of about the span of the data: there the neuron `c relu(w x + b)` bends the spline through its
 values at the points by `kappa c`, and adds `sigma c` to the slope and `level c` to the value at the first point. With
 the knot between two points it bends the spline at both of them, as two neurons with knots there would.
 """
@@ -12,8 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convexrelu.arrays import Array, BoolArray, IntArray
+from convexrelu.arrays import Array, BoolArray, IntArray, power_of_two
 from convexrelu.univariate.neurons import EVERYWHERE, Line, Neurons
+
+
+def unit_of(x: Array) -> float:
+    """The unit of positions: a power of two, so that close points keep their distances to the last digit."""
+    return power_of_two(x[-1:] - x[:1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +74,7 @@ class Candidates:
 
     def effects(self, x: Array, every_point: bool) -> Effects:
         """On splines with nodes at both ends, at the points around the knots and, if so asked, at every point."""
-        n, span = len(x), float(x[-1] - x[0]) or 1.0
+        n, span = len(x), unit_of(x)
         w, b = self.u.T
         bent = (self.t > x[0]) & (self.t < x[-1])
         a = np.where(bent, np.searchsorted(x, np.where(bent, self.t, x[0]), side="right") - 1, 0)
@@ -87,8 +92,7 @@ class Candidates:
         begun = ~bent | ~right
         sigma = np.where(first, np.where(right, parts[0], -parts[1]), np.where(begun, w, 0.0))
         level = np.where(begun & (self.t != x[0]), np.maximum(w * x[0] + b, 0.0), 0.0)
-        positions, node = (x[nodes] - x[0]) / span, np.searchsorted(nodes, a)
-        return Effects(positions, node, kappa * span, sigma * span * (n > 1), level)
+        return Effects(x[nodes] / span, np.searchsorted(nodes, a), kappa * span, sigma * span * (n > 1), level)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from convexrelu.arrays import Array, BoolArray, row_norms
-from convexrelu.univariate.interval_pricing import best_of_intervals, correlations
+from convexrelu.univariate.interval_pricing import Sums, best_of_intervals, correlations
 from convexrelu.univariate.neuron_step import NeuronStep, neuron_step
 from convexrelu.univariate.neurons import EVERYWHERE, Line, Neurons, objective_of
 
@@ -40,7 +40,7 @@ def exchanged(line: Line, tol: float, start: Neurons | None = None) -> tuple[Neu
     answer, least, stalled = (neurons, line.Y), np.inf, 0
     for _ in range(EXCHANGES):
         neurons, value, r = _newton(line, neurons, careful=stalled > 1)
-        candidates, tau = best_of_intervals(line, r, tol)
+        candidates, tau = best_of_intervals(Sums.of(line, r), tol)
         gap = _gap(line, r, value, tau)
         stalled = 0 if gap < least else stalled + 1
         if gap < least:

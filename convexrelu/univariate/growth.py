@@ -18,14 +18,14 @@ from scipy.linalg import qr
 from convexrelu.arrays import EPS, Array, IntArray, row_norms
 from convexrelu.network import Network
 from convexrelu.problem import TrainingProblem
-from convexrelu.univariate.candidates import Candidates
-from convexrelu.univariate.interval_pricing import best_of_intervals, largest_by_interval
+from convexrelu.univariate.candidates import Candidates, unit_of
+from convexrelu.univariate.interval_pricing import Sums, best_of_intervals, largest_by_interval
 from convexrelu.univariate.joined import interval_sums, joined_by_interval
 from convexrelu.univariate.line_certificate import objective_on_line
 from convexrelu.univariate.neuron_interior_point import Outputs, trained
 from convexrelu.univariate.neuron_program import NeuronProgram
 from convexrelu.univariate.neurons import Line, Neurons
-from convexrelu.univariate.running_sums import WIDE, Wide
+from convexrelu.univariate.running_sums import WIDE, differences
 from convexrelu.univariate.slopes import ExactSlopes, LossSlopes, slopes_of
 
 # Rounds without a smaller gap before giving up.
@@ -100,8 +100,8 @@ class Task:
 
     @property
     def span(self) -> float:
-        """Of the points, one for a single point."""
-        return float(self.x[-1] - self.x[0]) or 1.0
+        """Of the points, as `candidates` has it."""
+        return unit_of(self.line.x)
 
     def start(self) -> Candidates:
         """A few neurons; for interpolation those that can meet any targets."""
@@ -117,8 +117,9 @@ class Task:
         effects = candidates.effects(self.line.x, self.slopes.fixed is not None)
         lam = self.line.lam
         prices = self._price("skip") * self.unit / self.span**2, self._price("output_bias") * self.unit
-        t = (self.x - self.x[0]) / self.span
-        return NeuronProgram(t, self.slopes, effects.scaled(), lam / effects.size, float(self.x[0]) / self.span, prices)
+        return NeuronProgram(
+            self.x / self.span, self.slopes, effects.scaled(), lam / effects.size, float(self.x[0]) / self.span, prices
+        )
 
     def _price(self, part: str) -> float:
         """Of half the square of the skip or the output bias."""
@@ -133,18 +134,16 @@ class Task:
         sums: Array = np.add.reduceat(nu, first, axis=0)
         return sums
 
-    def wide_dual(self, outputs: Outputs) -> Wide:
-        """The dual variable (n, T) of an interpolant, with more digits than the interior point method has use for."""
-        h = np.diff(self.x.astype(WIDE))[:, None]
-        slope = np.diff(outputs.G.astype(WIDE), axis=0)
-        # The second differences of G, its moment about the first point, and its sum.
-        slope[:1] -= outputs.ends[0]
-        slope *= self.span / h
-        nu = np.zeros(outputs.G.shape, dtype=WIDE)
-        nu[:-1] += slope
-        nu[1:] -= slope
-        nu[0] += outputs.ends[1]
-        return nu
+    def sums(self, outputs: Outputs) -> Sums:
+        """Of the dual variable; of an interpolant with all digits of G, of which nu has few between close points."""
+        if not self.problem.is_interpolation:
+            return Sums.of(self.line, self.by_point(outputs.nu))
+        steps, h = np.diff(outputs.G.astype(WIDE), axis=0), np.diff(self.x.astype(WIDE))[:, None]
+        # The moment about the first point, and the sum.
+        steps[:1] -= outputs.ends[0]
+        steps = self.span * steps + outputs.ends[1] * h
+        c = np.concatenate([steps / h, outputs.ends[1:2].astype(WIDE)])
+        return Sums(self.line, c, np.cumsum(steps, axis=0))
 
     def lower_bound(self, nu: Array, tau: float) -> float:
         """What a multiple of nu proves, up to rounding, for a dual norm of tau."""
@@ -177,12 +176,11 @@ def best_candidates(task: Task, tol: float, rounds: int) -> Grown:
     for _ in range(rounds):
         # Targets must be met to rounding.
         outputs = trained(task.program(candidates), 0.0 if task.problem.is_interpolation else max(ASK * tol, accuracy))
-        new, tau = _priced(task, task.by_point(outputs.nu), tol)
-        outputs, tau = _lowered(task, outputs, tau)
-        bound = task.lower_bound(outputs.nu, tau)
+        new, tau, nu = _priced(task, outputs, tol)
+        bound = task.lower_bound(nu, tau)
         gap = (outputs.objective - bound + outputs.missed) / max(abs(outputs.objective), 1e-300)
         stalled = 0 if best is None or gap < 0.9 * best.gap else stalled + 1
-        best = Grown(candidates, outputs, outputs.nu, gap) if best is None or gap < best.gap else best
+        best = Grown(candidates, outputs, nu, gap) if best is None or gap < best.gap else best
         if gap <= tol or stalled > PATIENCE or (not len(new) and accuracy <= ASK * tol):
             break
         accuracy = NEXT * min(abs(gap), accuracy)
@@ -210,28 +208,22 @@ def _changed(
     return grown.joined(Candidates(u, -u[:, 1] / u[:, 0]))
 
 
-def _priced(task: Task, r: Array, tol: float) -> tuple[Neurons, float]:
-    """New neurons, and the dual norm, of a dual variable r by points."""
-    if task.problem.bias != "none":
-        return best_of_intervals(task.line, r, tol)
-    sums = [float(np.linalg.norm(np.maximum(side * task.line.x, 0.0) @ r)) for side in (1.0, -1.0)]
-    return Neurons.none(r.shape[1]), max(sums)
-
-
-def _lowered(task: Task, outputs: Outputs, tau: float) -> tuple[Outputs, float]:
-    """Interpolation with a free skip: G lower next to the intervals that violate, instead of everywhere; its dual norm.
-
-    Between two points g is affine, and so falls by what its ends do. Between close points nu is large: sums of it need
-    more digits than their values.
-    """
-    line = task.line
-    if not task.problem.is_interpolation or line.bias != "penalized" or line.skip != "free":
-        return outputs, tau
-    largest = largest_by_interval(line, task.wide_dual(outputs)) / line.lam
-    excess = np.maximum(np.append(largest, 0.0), np.append(0.0, largest))
-    lower = replace(outputs, G=outputs.G / np.maximum(excess, 1.0)[:, None])
-    wide = task.wide_dual(lower)
-    return replace(lower, nu=wide.astype(np.float64)), float(largest_by_interval(line, wide).max(initial=0.0))
+def _priced(task: Task, outputs: Outputs, tol: float) -> tuple[Neurons, float, Array]:
+    """New neurons, and a dual variable (n, T) with its dual norm."""
+    if task.problem.bias == "none":
+        r = task.by_point(outputs.nu)
+        sums = [float(np.linalg.norm(np.maximum(side * task.line.x, 0.0) @ r)) for side in (1.0, -1.0)]
+        return Neurons.none(r.shape[1]), max(sums), outputs.nu
+    found = task.sums(outputs)
+    new, tau = best_of_intervals(found, tol)
+    if not task.problem.is_interpolation:
+        return new, tau, outputs.nu
+    if task.line.bias == "penalized":
+        # Between two points correlations are affine: lower next to the intervals that violate, instead of everywhere.
+        largest = largest_by_interval(found) / task.line.lam
+        found = found.lowered(1 / np.maximum(1.0, np.maximum(np.append(largest, 0.0), np.append(0.0, largest))))
+        tau = best_of_intervals(found, tol)[1]
+    return new, tau, differences(task.line.x, found.c)
 
 
 def network_of(task: Task, found: Grown) -> Network:

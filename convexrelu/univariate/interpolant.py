@@ -14,7 +14,6 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convexrelu.arrays import EPS, Array, row_norms
 from convexrelu.network import Network
@@ -41,7 +40,7 @@ class Made:
     spline: Spline
     network: Network
     objective: float
-    nu: NDArray[np.longdouble]
+    nu: Array
 
 
 def made_interpolant(problem: TrainingProblem, tol: float, rounds: int) -> Made:
@@ -57,8 +56,8 @@ def made_interpolant(problem: TrainingProblem, tol: float, rounds: int) -> Made:
     snapped = _snapped(network, x)
     spline = _spline(network, snapped, x, Y)
     objective = norm_on_line(problem, network) + _rest(problem, network, snapped, spline, x, Y)
-    nu = np.zeros(problem.Y.shape, dtype=np.longdouble)
-    nu[task.order] = task.wide_dual(found.outputs)
+    nu = np.zeros_like(problem.Y)
+    nu[task.order] = found.nu
     return Made(_without_rounding(spline), network.balanced(), objective, nu)
 
 

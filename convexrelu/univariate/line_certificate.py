@@ -23,7 +23,7 @@ SIDES = (1.0, -1.0)
 # A gap below this needs no better proof.
 ENOUGH = 1e-10
 # Penalised biases with the free parts that `certified` knows.
-PLAIN = {("penalized", "free", "free"), ("penalized", "none", "none")}
+PLAIN = {("penalized", "free", "free"), ("penalized", "none", "none"), ("penalized", "penalized", "none")}
 
 Wide = NDArray[np.longdouble]
 

@@ -42,7 +42,7 @@ class DoubleSum:
     total : float
         Upper bound on |a|.
     moment : float
-        Upper bound on |G_n|, the double sum at the last point.
+        Upper bound on |G_n|, the double sum at the last point; for penalised biases on |sum_i nu_i x_i|.
     """
 
     largest: float
@@ -129,21 +129,27 @@ class _Constraint:
         """The best multiple of nu whose dual norm is proven to be at most lam, and its bounds."""
         box = loss.domain(Y, self.weight)
         wide = self._in_box(nu, *box) if loss.is_classification else self._centred(nu.astype(WIDE), self.weight)
-        rounded = _rounded(wide, *box)
+        rounded = self._rounded(wide, 1.0, *box)
         sums = self.bounds(rounded)
         largest, curvature = self.used(sums), 2 * self.slope_cost(sums)
         # Just below the largest multiple, which rounding would often make too large.
         upper = self.lam / largest * (1 - 16 * EPS) if largest > 0 else math.inf
         scale = loss.best_scale(rounded, curvature, Y, self.weight, upper)
-        wide = wide * scale if math.isfinite(scale) else np.zeros_like(wide)
+        scale = scale if math.isfinite(scale) else 0.0
         for attempt in range(8):
-            rounded = _rounded(wide, *box)
+            rounded = self._rounded(wide, scale, *box)
             sums = self.bounds(rounded)
             if self.used(sums) <= self.lam:
                 return rounded, sums
             # The rounded product may miss again where sums cancel: aim a little lower each time.
-            wide = wide * (self.lam / self.used(sums) * (1 - 4 * EPS * 10**attempt))
+            scale *= self.lam / self.used(sums) * (1 - 4 * EPS * 10**attempt)
         return np.zeros_like(rounded), DoubleSum(0.0, 0.0, 0.0)
+
+    def _rounded(self, wide: Wide, scale: float, lower: Array, upper: Array) -> Array:
+        """A multiple in double precision, within bounds; where there are none by its sums, which lose nothing by it."""
+        if np.isinf(lower).all() and np.isinf(upper).all():
+            return rounded_alike(self.x, wide, scale)
+        return np.clip((wide * scale).astype(np.float64), lower, upper)
 
     def _in_box(self, nu: Array | Wide, lower: Array, upper: Array) -> Wide:
         """A dual variable near nu, orthogonal to the free columns.
@@ -161,7 +167,7 @@ class _Constraint:
         """Made orthogonal to the free columns, in place: in that metric the nearest, up to rounding."""
         if not weight.any():
             return wide
-        if self.bias == "penalized" and self.skip == "none":
+        if self.bias == "penalized" and self.skip != "free":
             return wide
         columns, span = [np.ones(len(self.x))], self.x[-1] - self.x[0]
         if self.skip == "free" and span > 0:
@@ -205,13 +211,6 @@ class _Constraint:
             return 0.0 if self.bias == "penalized" else sums.total * (radius + reach) * (1 + 8 * EPS)
         slope = 2 * radius / span if span > 0 else 0.0
         return (sums.total * radius + sums.moment * slope) * (1 + 8 * EPS)
-
-
-def _rounded(wide: Wide, lower: Array, upper: Array) -> Array:
-    """In double precision, within bounds; rounded alike where there are none."""
-    if np.isinf(lower).all() and np.isinf(upper).all():
-        return rounded_alike(wide)
-    return np.clip(wide.astype(np.float64), lower, upper)
 
 
 def double_sum_bounds(x: Array, nu: Array, skip: str) -> DoubleSum:

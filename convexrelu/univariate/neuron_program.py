@@ -22,10 +22,10 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from convexrelu.arrays import Array, BoolArray
+from convexrelu.arrays import Array, BoolArray, row_norms
 from convexrelu.cones import reach
 from convexrelu.univariate.candidates import Effects
-from convexrelu.univariate.hats import scaled_bends
+from convexrelu.univariate.hats import bends, scaled_bends
 from convexrelu.univariate.slopes import LossSlopes, Slopes
 
 # Room for the output weights at the start.
@@ -120,12 +120,20 @@ class Interior:
         return mask, whole
 
     def start(self) -> Point:
-        """Nothing bends; products of about one."""
+        """Nothing bends; products of about one, or of what the targets ask neurons for where they must be met."""
         z = np.zeros((self.m, self.T)) if self.fixed is None else self.fixed[1]
         none = np.zeros_like(z), np.zeros((4, self.T))
         x = np.zeros((len(self.program.rho), 1 + self.T))
-        x[:, 0] = START
+        x[:, 0] = START * (1 + self._asked(z))
         return Point(z, *none, x, self.program.slopes.start())
+
+    def _asked(self, z: Array) -> Array:
+        """The largest output weight (k,) that one neuron would need to bend, tilt or lift a spline to values z."""
+        e, bent = self.effects, row_norms(bends(self.effects.nodes, z))
+        asked = np.column_stack([e.kappa[:, 0] * bent[e.node], e.kappa[:, 1] * bent[self.after]])
+        ends = [np.abs(e.sigma) * np.linalg.norm(self.slope @ z), np.abs(e.level) * np.linalg.norm(self.level @ z)]
+        largest: Array = np.max(np.column_stack([asked, *ends]), axis=1)
+        return largest
 
     def correlations(self, G: Array, ends: Array) -> Array:
         """The g (k, T)."""

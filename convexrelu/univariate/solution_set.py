@@ -18,6 +18,7 @@ from convexrelu.univariate.chords import Chords
 from convexrelu.univariate.modes import check_modes
 from convexrelu.univariate.samples import check_points, samples
 from convexrelu.univariate.spline import Spline
+from convexrelu.univariate.zonotope import shares_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -190,7 +191,7 @@ def solution_set(x: Any, y: Any, bias: str = "free", skip: str = "free") -> Solu
     y : array (n,) or (n, T)
     bias : {"free"}
     skip : {"free", "none"}
-        "none" is for one task.
+        Without a skip, for several tasks, the set is known where it is that with a skip, as for most noisy data.
 
     Returns
     -------
@@ -201,12 +202,18 @@ def solution_set(x: Any, y: Any, bias: str = "free", skip: str = "free") -> Solu
     InvalidInputError
         For data that cannot be used or interpolated.
     UnsupportedError
-        For a penalised bias, and without one; for several tasks without a skip.
+        For a penalised bias, and without one; for several tasks without a skip whose least norm is larger than with
+        one.
 
     Notes
     -----
     Cost O(n log n), O(n) for sorted points. For penalised training with squared loss the set is that of the data
     (x, predictions of the optimum).
+
+    Neurons of both directions can share the curvature at a knot, in shares theta and 1 - theta. So they do without a
+    skip, at no cost, if and only if the sum of the first and the last slope is a sum of the curvatures, each times a
+    number in [-1, 1] (theory D.2; for one task: if it is no larger than their variation). For several tasks that takes
+    O(n T^2), and a linear program where least squares do not find the numbers.
 
     References
     ----------
@@ -231,11 +238,25 @@ def solution_set(x: Any, y: Any, bias: str = "free", skip: str = "free") -> Solu
     chords = Chords(data.points, data.Y[data.first])
     if data.Y.shape[1] > 1:
         if skip == "none":
-            raise UnsupportedError(
-                "`skip='none'` is for one task in `solution_set`; use `convexrelu.solve` and `Result.optimal_set()`."
-            )
+            _check_slopes(chords)
         return _of_tasks(chords)
     return _bounded(chords, *_outer_lines(chords, skip))
+
+
+def _check_slopes(chords: Chords) -> None:
+    """Raise unless the least norm of several tasks without a skip is that with one: then so are the solutions.
+
+    Else a knot's curvature may split into two directions, and a set of solutions is more than one fan per interval.
+    """
+    if len(chords.x) < 2:
+        return
+    delta = chords.delta if len(chords.x) > 2 else np.zeros((0, chords.Y.shape[1]))
+    tie = float(chords.ambiguity.sum()) if len(delta) else 0.0
+    if shares_of(delta, chords.s[0] + chords.s[-1], tie) is None:
+        raise UnsupportedError(
+            "`skip='none'` costs more than a skip for these tasks in `solution_set`, which does not know that set; use "
+            "skip='free', or `convexrelu.solve` and `Result.optimal_set()`."
+        )
 
 
 def _of_tasks(chords: Chords) -> SolutionSet:
