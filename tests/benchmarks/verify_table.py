@@ -25,13 +25,14 @@ truth is found without `verify`, by PyTorch, an oracle and `solve` (see `verify_
 scikit-learn's Adam in batches decays by other than the stated amount, and its constant steps end far from stationary
 for either: "different objective" and "not converged" are both right there. True gaps are to the best network known in
 the end. Columns: "trained" and "own" are what training on (where it matters) and a network of the same patterns gain;
-seconds are those of `verify`, CPU and wall.
+seconds are those of `verify`, CPU and wall. Ctrl-C ends a data set with the networks that are done.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import signal
 import sys
 import time
 import warnings
@@ -215,12 +216,16 @@ def main():
     if options.cpu_clock:
         time.perf_counter = time.process_time
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let what runs in the background ignore it
     warnings.simplefilter("ignore")
     total = np.zeros(3, dtype=int)
     for name, (X, Y, loss) in (fresh_data_sets() if options.fresh else data_sets()).items():
         if not options.data or name in options.data:
             table = Table(X, Y, loss, options)
-            rows_of(table, X, Y, loss, options)
+            try:
+                rows_of(table, X, Y, loss, options)
+            except KeyboardInterrupt:  # what there is so far
+                name += ", interrupted"
             total += table.show(name)
     print("{} networks, {} complaints, {} undecided".format(*total))
 
