@@ -291,22 +291,28 @@ def _methods(
 
 def generated_result(problem: TrainingProblem, found: Generated, tol: float, monitor: Monitor) -> Result:
     """The result of a generation, certified."""
-    network = network_of(problem, found.solution, tol)
+    solution, network = found.solution, network_of(problem, found.solution, tol)
     if found.converged:
-        network = _narrowed(problem, network, tol)
+        solution, network = _narrowed(problem, solution, network, tol)
     proof = certificate(problem, network, found.nu, found.norm)
     status = judge(proof, tol, monitor)
     if status is Status.FAILED and found.converged:
         status = Status.UNPROVEN
     monitor.lap("certificate")
-    return Result(network, proof, status, found.solution, problem, None, monitor.laps, monitor.effort)
+    return Result(network, proof, status, solution, problem, None, monitor.laps, monitor.effort)
 
 
-def _narrowed(problem: TrainingProblem, network: Network, tol: float) -> Network:
-    """Of several tasks, the network with no more neurons than they need; pruning by size leaves dependent ones."""
+def _narrowed(problem: TrainingProblem, solution: Solution, network: Network, tol: float) -> tuple[Solution, Network]:
+    """With no more neurons than samples, as far as the objective allows; of several tasks with what these need.
+
+    Pruning by size leaves dependent neurons, and of losses with kinks those that a solver has not brought to zero.
+    """
     if problem.Y.shape[1] == 1:
-        return network
-    return narrowed(problem, network, problem.objective(network) * (1 + 0.01 * tol))
+        if network.n_neurons <= len(problem.Y):
+            return solution, network
+        solution = refitted_solution(problem, solution, 0.01 * tol)
+        network = network_of(problem, solution, tol)
+    return solution, narrowed(problem, network, problem.objective(network) * (1 + 0.1 * tol))
 
 
 def _solved_over(
@@ -330,8 +336,7 @@ def _solved_over(
         monitor.lap("backend")
         if problem.Y.shape[1] > 1:
             solution = refitted_solution(problem, solution, 0.01 * tol)
-        network = network_of(problem, solution, tol)
-        network = _narrowed(problem, network, tol)
+        solution, network = _narrowed(problem, solution, network_of(problem, solution, tol), tol)
         found.append((_certified(problem, patterns, network, solution, tol), network, solution))
         monitor.lap("certificate")
         if found[-1][0].gap <= tol or monitor.should_stop():
