@@ -298,6 +298,16 @@ def test_max_weight_decay_is_the_dual_norm_of_the_residual(modes):
         assert problem.max_weight_decay() == pytest.approx(oracles.dual_norm(X, residual, bias), rel=1e-8)
 
 
+@pytest.mark.parametrize(
+    ("X", "y"), [([[-2], [-2], [-1]], [1, -1, -1]), ([[0, -2], [0, -2], [-1, 2], [0, 0]], [2, -1, 2, 1])]
+)
+def test_max_weight_decay_is_nothing_where_free_columns_take_what_neurons_could(X, y):
+    # Only rounding is left for neurons, of which a bias far from the data would make anything.
+    problem = cr.TrainingProblem(X, y, bias="free", output_bias="free", skip="free")
+    assert problem.max_weight_decay() < 1e-12
+    assert cr.solve(problem).optimal_set().is_unique
+
+
 @pytest.mark.parametrize("modes", LEGAL_MODES, ids="-".join)
 def test_max_weight_decay_separates_empty_from_not(modes):
     rng = np.random.default_rng(11)

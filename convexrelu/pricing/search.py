@@ -107,6 +107,16 @@ class _Rows:
             return u
         return np.hstack([u[:, : self.n_penalized], np.zeros((len(u), 1))])
 
+    def near(self, u: Array) -> Array:
+        """Neurons of unit cost whose free biases are not further than the samples: beyond, rounding is all that grows.
+
+        All samples are on there, or off, and as weights sum to zero the correlation does not change.
+        """
+        if self.free_bias:
+            furthest = np.linalg.norm(self.points[:, :-1], axis=1).max()
+            u[:, -1] = np.clip(u[:, -1], -furthest, furthest)
+        return u
+
     def costs(self, u: Array) -> Array:
         """`|S u|`; infinite for neurons that have shrunk to rounding: what would be computed of them is noise."""
         norms = np.linalg.norm(u[:, : self.n_penalized], axis=1)
@@ -366,7 +376,7 @@ def _collect(rows: _Rows, batch: _Batch, nu: Array, threshold: float, apart: flo
     """Rescale to unit cost, evaluate the true values, and keep distinct neurons above the threshold."""
     costs = rows.costs(batch.u)
     batch, costs = batch.take(np.isfinite(costs)), costs[np.isfinite(costs)]
-    u = batch.u / costs[:, None]
+    u = rows.near(batch.u / costs[:, None])
     t = u @ rows.points.T
     correlation = np.maximum(t, 0) @ nu
     sign, values = np.where(correlation >= 0, 1.0, -1.0), np.abs(correlation)
