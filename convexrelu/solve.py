@@ -173,6 +173,10 @@ def solve(
     (<Status.OPTIMAL: 'optimal'>, 3)
     """
     check_arguments(problem, tol, time_limit, random_state, max_iter, max_boxes)
+    if callback is not None and not callable(callback):
+        raise InvalidInputError(f"`callback` must be a function of a State, got {callback!r}.")
+    if options is not None and not isinstance(options, Mapping):
+        raise InvalidInputError(f"`options` must be a mapping from names to values, got {options!r}.")
     if check_choice(activation, "activation", ("relu", "gated")) == "gated":
         unused = {"callback": callback, "warm_start": warm_start, "max_iter": max_iter, "max_boxes": max_boxes}
         _check_gated(patterns, unused)
@@ -180,7 +184,7 @@ def solve(
         monitor = Monitor(None, verbose, time_limit)
         return train_gated(problem, gates, _program_solver(backend), tol, monitor, options)
     if warm_start is not None:
-        problem.objective(warm_start)
+        problem.check_network(warm_start, "warm_start")
     own_lines = verbose and _is(patterns, "generate")
     monitor = Monitor(callback, own_lines, time_limit, max_iter)
     if _is(patterns, "generate"):

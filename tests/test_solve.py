@@ -584,6 +584,9 @@ def test_too_many_patterns_are_counted():
         ({"patterns": 2, "random_state": "one"}, r"`random_state`.*'one'"),
         ({"patterns": 2, "random_state": -1}, r"`random_state`.*-1"),
         ({"options": {"speed": 3}}, "speed"),
+        ({"options": 3}, r"`options`.*3"),
+        ({"callback": 3}, r"`callback`.*3"),
+        ({"patterns": "generate", "warm_start": 3}, r"`warm_start`.*int"),
     ],
     ids=str,
 )
