@@ -300,10 +300,16 @@ def generated_result(problem: TrainingProblem, found: Generated, tol: float, mon
         solution, network = _narrowed(problem, solution, network, tol)
     proof = certificate(problem, network, found.nu, found.norm)
     status = judge(proof, tol, monitor)
-    if status is Status.FAILED and found.converged:
+    if status is Status.FAILED and found.converged and _lacks_only_proof(problem, found, proof, tol):
         status = Status.UNPROVEN
     monitor.lap("certificate")
     return Result(network, proof, status, solution, problem, None, monitor.laps, monitor.effort)
+
+
+def _lacks_only_proof(problem: TrainingProblem, found: Generated, proof: Certificate, tol: float) -> bool:
+    """Whether the gap would close if no neuron had a larger correlation than the best one met."""
+    met = replace(found.norm, upper=max(found.norm.lower, problem.penalty))
+    return replace(proof, lower_bound=problem.lower_bound(found.nu, met)[0]).gap <= tol
 
 
 def _narrowed(problem: TrainingProblem, solution: Solution, network: Network, tol: float) -> tuple[Solution, Network]:
