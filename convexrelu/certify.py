@@ -64,6 +64,7 @@ def certify(
     0.606
     """
     check_arguments(problem, tol, time_limit)
+    problem.check_network(network)
     began = time.perf_counter()
     own = own_certificate(problem, network, tol, time_limit)
     if own.gap <= SHARE * tol:

@@ -25,6 +25,7 @@ from convexrelu.interpolation import check_interpolable
 from convexrelu.linear_fit import LinearFit, fit_linear
 from convexrelu.linear_part import LinearPart, linear_part
 from convexrelu.losses import DataLoss, ExactFit, Loss, PiecewiseLoss, SquaredLoss, get_loss
+from convexrelu.losses.contract import checked_targets
 from convexrelu.network import Network
 from convexrelu.patterns.arrangement import Arrangement, arrange
 from convexrelu.pricing.dual_norm import DualNorm, best_neuron
@@ -190,7 +191,7 @@ class TrainingProblem:
         self.X = check_matrix(X, "X")
         self.sample_weight = check_sample_weight(sample_weight, len(self.X))
         self.loss = loss
-        self.Y = frozen(loss.targets(check_targets(Y, len(self.X))))
+        self.Y = frozen(checked_targets(loss, check_targets(Y, len(self.X)), self.sample_weight))
         self.bias = check_choice(bias, "bias", MODES)
         self.skip = check_choice(skip, "skip", MODES)
         self.output_bias = _output_bias(output_bias, bias, skip)
@@ -262,7 +263,7 @@ class TrainingProblem:
         InvalidInputError
             If the network does not fit the data, or has a part that this problem does not have.
         """
-        self._check_network(network)
+        self.check_network(network)
         fit = self.loss.value(network(self.X), self.Y, self.sample_weight)
         half_squares = 0.5 * self._linear_squares(network)
         if self.is_interpolation:
@@ -276,20 +277,22 @@ class TrainingProblem:
         parts = ((self.skip, network.skip), (self.output_bias, network.output_bias))
         return sum(float(np.sum(weights**2)) for kind, weights in parts if kind == "penalized")
 
-    def _check_network(self, network: Network) -> None:
+    def check_network(self, network: Network, name: str = "network") -> None:
+        """Raise InvalidInputError for what is not a network of this problem's data."""
         if not isinstance(network, Network):
-            raise InvalidInputError(f"`network` must be a convexrelu.Network, got {type(network).__name__}.")
+            hint = "; write result.network" if hasattr(network, "network") else ""
+            raise InvalidInputError(f"`{name}` must be a convexrelu.Network, got {type(network).__name__}{hint}.")
         shape, wanted = network.skip.shape, (self.X.shape[1], self.Y.shape[1])
         if shape != wanted:
             raise InvalidInputError(
-                f"`network` maps {shape[0]} inputs to {shape[1]} outputs; this problem has {wanted[0]} to {wanted[1]}."
+                f"`{name}` maps {shape[0]} inputs to {shape[1]} outputs; this problem has {wanted[0]} to {wanted[1]}."
             )
         parts = ("bias", network.hidden_bias), ("output_bias", network.output_bias), ("skip", network.skip)
-        for name, weights in parts:
-            if getattr(self, name) == "none" and weights.any():
+        for part, weights in parts:
+            if getattr(self, part) == "none" and weights.any():
                 raise InvalidInputError(
-                    f"`network` has non-zero {name} weights but the problem has {name}='none'; "
-                    f"write TrainingProblem(..., {name}='penalized') or 'free'."
+                    f"`{name}` has non-zero {part} weights but the problem has {part}='none'; "
+                    f"write TrainingProblem(..., {part}='penalized') or 'free'."
                 )
 
     # -- dual -----------------------------------------------------------------------------------------------------

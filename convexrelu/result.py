@@ -260,7 +260,8 @@ class Result:
 
 def judge(proof: Certificate, tol: float, monitor: Monitor) -> Status:
     """The status that a certificate supports."""
-    if proof.gap <= tol:
+    # A gap far below zero, or none, is a contradiction.
+    if -tol <= proof.gap <= tol:
         return Status.OPTIMAL if proof.scope == "global" else Status.PATTERN_OPTIMAL
     if monitor.interrupted:
         return Status.INTERRUPTED

@@ -173,6 +173,10 @@ def solve(
     (<Status.OPTIMAL: 'optimal'>, 3)
     """
     check_arguments(problem, tol, time_limit, random_state, max_iter, max_boxes)
+    if callback is not None and not callable(callback):
+        raise InvalidInputError(f"`callback` must be a function of a State, got {callback!r}.")
+    if options is not None and not isinstance(options, Mapping):
+        raise InvalidInputError(f"`options` must be a mapping from names to values, got {options!r}.")
     if check_choice(activation, "activation", ("relu", "gated")) == "gated":
         unused = {"callback": callback, "warm_start": warm_start, "max_iter": max_iter, "max_boxes": max_boxes}
         _check_gated(patterns, unused)
@@ -180,7 +184,7 @@ def solve(
         monitor = Monitor(None, verbose, time_limit)
         return train_gated(problem, gates, _program_solver(backend), tol, monitor, options)
     if warm_start is not None:
-        problem.objective(warm_start)
+        problem.check_network(warm_start, "warm_start")
     own_lines = verbose and _is(patterns, "generate")
     monitor = Monitor(callback, own_lines, time_limit, max_iter)
     if _is(patterns, "generate"):
@@ -296,10 +300,16 @@ def generated_result(problem: TrainingProblem, found: Generated, tol: float, mon
         solution, network = _narrowed(problem, solution, network, tol)
     proof = certificate(problem, network, found.nu, found.norm)
     status = judge(proof, tol, monitor)
-    if status is Status.FAILED and found.converged:
+    if status is Status.FAILED and found.converged and _lacks_only_proof(problem, found, proof, tol):
         status = Status.UNPROVEN
     monitor.lap("certificate")
     return Result(network, proof, status, solution, problem, None, monitor.laps, monitor.effort)
+
+
+def _lacks_only_proof(problem: TrainingProblem, found: Generated, proof: Certificate, tol: float) -> bool:
+    """Whether the gap would close if no neuron had a larger correlation than the best one met."""
+    met = replace(found.norm, upper=max(found.norm.lower, problem.penalty))
+    return replace(proof, lower_bound=problem.lower_bound(found.nu, met)[0]).gap <= tol
 
 
 def _narrowed(problem: TrainingProblem, solution: Solution, network: Network, tol: float) -> tuple[Solution, Network]:

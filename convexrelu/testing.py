@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convexrelu.arrays import Array
+from convexrelu.errors import InvalidInputError
 from convexrelu.linear_fit import fit_by_cones
 from convexrelu.losses import DataLoss, Loss
 
@@ -44,6 +45,10 @@ def check_loss(loss: Loss, Y: Array | None = None, *, n_trials: int = 20, random
     >>> from convexrelu.losses import HuberLoss
     >>> check_loss(HuberLoss(delta=0.5))
     """
+    if not isinstance(loss, Loss):
+        raise InvalidInputError(
+            f"`loss` must be a convexrelu.losses.Loss, got {loss!r}; give the object, not its name."
+        )
     rng = np.random.default_rng(random_state)
     if Y is None:
         Y = np.where(np.arange(8) % 2, 1.0, -1.0) if loss.is_classification else rng.standard_normal(8)

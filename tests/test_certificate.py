@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from strategies import LEGAL_MODES, examples, interpolation_problems, kinds_of, networks, problems, vectors
 
 import convexrelu as cr
-from convexrelu.certificate import certificate
+from convexrelu.certificate import Certificate, certificate
+from convexrelu.errors import InvalidInputError
+from convexrelu.monitor import Monitor
 from convexrelu.pricing.dual_norm import DualNorm, dual_norm_over_patterns
+from convexrelu.result import Status, judge
 
 
 def solve(problem, patterns="enumerate", **options):
@@ -356,3 +359,17 @@ def test_a_bound_that_a_network_contradicts_is_not_reported():
     wrong = DualNorm(1e-3 * problem.penalty, 0.0, np.zeros(2), "global")  # as if the dual norm were a thousandth
     assert problem.lower_bound(nu, wrong)[0] > 1.001 * problem.objective(network)
     assert certificate(problem, network, nu, wrong).lower_bound == 0.0
+
+
+@pytest.mark.parametrize("objective", [-1.0, math.nan])
+def test_a_gap_that_contradicts_itself_supports_no_optimum(objective):
+    proof = Certificate(objective, 0.0, "global", np.zeros((1, 1)), 0.0)
+    assert judge(proof, 1e-6, Monitor()) is Status.FAILED
+
+
+def test_what_is_no_network_is_not_certified():
+    problem = cr.TrainingProblem([[0.0], [1.0], [2.0]], [0.0, 1.0, 0.0], weight_decay=0.1)
+    with pytest.raises(
+        InvalidInputError, match=r"`network` must be a convexrelu.Network, got Result; write result.net"
+    ):
+        cr.certify(problem, cr.solve(problem))

@@ -584,6 +584,9 @@ def test_too_many_patterns_are_counted():
         ({"patterns": 2, "random_state": "one"}, r"`random_state`.*'one'"),
         ({"patterns": 2, "random_state": -1}, r"`random_state`.*-1"),
         ({"options": {"speed": 3}}, "speed"),
+        ({"options": 3}, r"`options`.*3"),
+        ({"callback": 3}, r"`callback`.*3"),
+        ({"patterns": "generate", "warm_start": 3}, r"`warm_start`.*int"),
     ],
     ids=str,
 )
@@ -666,3 +669,13 @@ def test_predictions_do_not_depend_on_order_seed_or_copies(seed):
         # The squared hinge says nothing about predictions beyond the margin.
         told = y[:, None] * first < 1 - 1e-6 if loss == "squared_hinge" else np.ones_like(first, dtype=bool)
         assert np.abs(again - first)[told].max() < 1e-6 * max(np.abs(first).max(), 1.0)
+
+
+def test_a_program_that_no_solver_solves_is_not_called_unproven():
+    # Sample weights over 24 orders of magnitude: what is missing is not a proof.
+    rng = np.random.default_rng(1)
+    X, y, weight = rng.standard_normal((20, 3)), rng.choice([-1.0, 1.0], 20), 10.0 ** rng.uniform(-12, 12, 20)
+    problem = cr.TrainingProblem(X, y, 1.0, "hinge", sample_weight=weight)
+    result = cr.solve(problem)
+    assert result.status in (Status.OPTIMAL, Status.FAILED)
+    assert (result.certificate.gap <= 1e-6) == (result.status is Status.OPTIMAL)
