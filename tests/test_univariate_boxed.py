@@ -56,6 +56,16 @@ def test_many_points_have_few_knots_and_a_proof(loss, n):
     assert 1 <= result.spline.n_knots < n / 5
 
 
+def test_neighbours_of_a_knot_leave_the_answer():
+    # Rounds end with candidates on both sides of each knot; trained without the small ones it is four knots.
+    rng = np.random.default_rng(0)
+    x = rng.random(2000)
+    labels = np.sign(np.sin(8 * x) + 0.3 * rng.standard_normal(2000))
+    result = uv.fit(x, labels, 2.0, "logistic")
+    assert result.status is cr.Status.OPTIMAL
+    assert result.spline.n_knots <= 5
+
+
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
 def test_spacings_from_1e_12_to_1(loss):
     # Seeds at which values without slopes of their own lost all digits for one of the losses.
