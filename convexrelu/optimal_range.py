@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Samples, and as many points between them, at which the range is computed: two linear programs each.
 SAMPLES = 10
-# Measured: the optimal set takes 0.2 to 9 times as long as the solution it is made from, on 20 to 569 samples.
+# Measured: the optimal set mostly takes 0.2 to 9 times as long as the solution it is made from, on 20 to 569 samples.
 TIMES_SOLUTION = 10.0
 TOO_LONG = "it would take longer than the time that is left"
 GIVEN_UP, RANGE = "it was not done in the time that was left", "the range of their predictions"

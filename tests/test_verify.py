@@ -1,5 +1,6 @@
 """`verify`: verdicts whose truth is known, and properties that hold of any network."""
 
+import sys
 import warnings
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from strategies import examples, kinds_of, networks, problems
 import convexrelu as cr
 from convexrelu.descent import descended
 from convexrelu.errors import InvalidInputError, UnsupportedError
+from convexrelu.improvements import RESOLVING
 from convexrelu.verify import STATIONARY, missing_neuron, objective_parts
 
 TOL = 1e-3
@@ -389,3 +391,15 @@ def test_what_the_time_limit_cut_short_is_told():
     assert v.gap >= v.attained_gap > 0
     small = sine()
     assert cr.verify(small, cr.solve(small, tol=0.1).network).left_out == ()
+
+
+def test_large_problems_skip_what_would_take_minutes(monkeypatch):
+    problem, network = sine(), cr.Network([[1.0], [-1.0]], [0.5, 0.5], [[0.3], [0.2]])
+    whole = cr.verify(problem, network)
+    monkeypatch.setattr("convexrelu.improvements.MOST_PRODUCTS", 0)
+    monkeypatch.setattr(sys.modules["convexrelu.verify"], "SEARCH_WORK", 0)
+    v = cr.verify(problem, network)
+    assert [step.name for step in v.improvements] == [s.name for s in whole.improvements if s.name != RESOLVING]
+    assert "not re-solved over its own patterns: too many for seconds\n" in v.report()
+    # Ten random starts find the neuron as well as a hundred and fifty do, on one input.
+    assert v.missing.objective == pytest.approx(whole.missing.objective, rel=1e-6)
