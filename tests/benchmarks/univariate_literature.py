@@ -21,8 +21,8 @@ import numpy as np
 
 from convexrelu import univariate as uv
 
-# Largest n for the cone program of penalised biases.
-PENALIZED = 1000
+# Largest n for penalised biases: a minute each at a million points.
+PENALIZED = 10**5
 POWERS = (1.0, 1.5, 2.0, 3.0)
 # Noisy gradient descent: temperatures, one after the other, and the step at the first of them; it falls with their cube
 # root, as the kinks of the neurons cost accuracy of the size of the step. Steps between averages of the function.
