@@ -141,8 +141,12 @@ def _verify(options: argparse.Namespace) -> int:
     else:
         model = read_file(options.model, _layers(options.layers), options.activation)
     data = _data_of(options, model.metadata, options.sample_weight)
-    verification = cr.verify(_stated_problem(options, data), model, **_given(options, "tol", "time_limit"))
+    problem = _stated_problem(options, data)
+    verification = cr.verify(problem, model, **_given(options, "tol", "time_limit"))
     print(verification.report())
+    if options.reduction is not None:
+        stated = f"{options.weight_decay:.6g} with reduction {options.reduction!r}"
+        print(f"  note: the stated weight decay, {stated}, is {problem.weight_decay:.6g} of the sum of losses")
     if options.out is not None:
         replace(verification.improved, metadata=verification.network.metadata).save(options.out)
         _print_rows({"saved": options.out})

@@ -18,8 +18,8 @@ and cone decompositions", ICML 2022.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -30,13 +30,14 @@ from convexrelu.backends import Backend, get_backend
 from convexrelu.certificate import TINY, Certificate
 from convexrelu.cone_split import ConeWidth, cone_width, split
 from convexrelu.errors import UnsupportedError
-from convexrelu.gated_program import gated_program, with_constants
+from convexrelu.gated_program import GatedProgram, JointGatedProgram, gated_program, with_constants
 from convexrelu.monitor import Monitor
 from convexrelu.network import Network
 from convexrelu.patterns.patterns import Patterns
 from convexrelu.pricing.dual_norm import DualNorm
 from convexrelu.pricing.rounding import evaluation_slack, reduction_slack, resolution_slack
 from convexrelu.problem import TrainingProblem
+from convexrelu.program import attempts
 from convexrelu.recovery import network_of_blocks
 from convexrelu.result import Solution, Status, judge
 
@@ -208,20 +209,45 @@ def train_gated(
     if problem.is_interpolation:
         raise UnsupportedError("activation='gated' does not take interpolation; write a problem with a weight decay.")
     wider, own = with_constants(problem, gates)
-    program = gated_program(wider, gates)
-    solution = program.solve(solver, min(0.01 * tol, 1e-9), options, monitor.verbose, monitor.seconds_left)
-    weights = np.zeros((len(gates), wider.arrangement.Z.shape[1], problem.Y.shape[1]))
-    if len(solution.neurons):
-        np.add.at(weights, program.gate_of_neurons, solution.neurons[:, :, None] * solution.outputs[:, None, :])
-    cost = _costs(weights)
-    weights[cost <= ZERO * cost.max(initial=0.0)] = 0.0
-    proof = _certified(problem, wider, gates, weights, solution)
+    program, found = gated_program(wider, gates), []
+    for solution in _solutions(program, solver, tol, monitor, options):
+        weights = _weights(program, solution)
+        found.append((_certified(problem, wider, gates, weights, solution), weights, solution))
+        if found[-1][0].gap <= tol or monitor.should_stop():
+            break
+    proof, weights, solution = min(found, key=lambda each: each[0].gap)
     constants, free = solution.free[: len(own)], solution.free[len(own) :]
     if problem.bias == "free":
         biases = np.zeros((len(gates), 1, problem.Y.shape[1]))
         biases[own, 0] = constants
         weights = np.concatenate([weights, biases], axis=1)
     return GatedResult(problem, gates, frozen(weights), free, solution.penalized, proof, judge(proof, tol, monitor))
+
+
+def _solutions(
+    program: GatedProgram | JointGatedProgram,
+    solver: Backend,
+    tol: float,
+    monitor: Monitor,
+    options: Mapping[str, Any] | None,
+) -> Iterator[Solution]:
+    """Candidates: without weights, all there is where free columns meet the targets; then what the backend says."""
+    problem = program.problem
+    free, penalized = problem.linear_coefficients(problem.weight_decay)
+    yield replace(Solution.empty(problem, "linear fit"), free=free, penalized=penalized)
+    for asked, unit in attempts(min(0.01 * tol, 1e-9)):
+        yield program.solve(solver, asked, options, monitor.verbose, monitor.seconds_left, unit)
+
+
+def _weights(program: GatedProgram | JointGatedProgram, solution: Solution) -> Array:
+    """Block weights (P, k, T) of all gates."""
+    problem = program.problem
+    weights = np.zeros((len(program.patterns), problem.arrangement.Z.shape[1], problem.Y.shape[1]))
+    if len(solution.neurons):
+        np.add.at(weights, program.gate_of_neurons, solution.neurons[:, :, None] * solution.outputs[:, None, :])
+    cost = _costs(weights)
+    weights[cost <= ZERO * cost.max(initial=0.0)] = 0.0
+    return weights
 
 
 def _costs(weights: Array) -> Array:

@@ -42,6 +42,12 @@ def gated_program(problem: TrainingProblem, gates: Patterns) -> GatedProgram | J
 class GatedProgram(Program):
     """That of one task: its patterns have no facets."""
 
+    @cached_property
+    def _basis(self) -> Array:
+        """One unit: without thin cones there is nothing to whiten, and in tiny columns that makes rounding costly."""
+        Z = self.problem.arrangement.Z
+        return np.eye(Z.shape[1]) / (float(row_norms(Z.T).max(initial=0.0)) / np.sqrt(len(Z)) or 1.0)
+
     @property
     def gate_of_neurons(self) -> IntArray:
         """The gate (m,) of each neuron of a solution."""
@@ -59,8 +65,7 @@ class JointGatedProgram(JointProgram):
     def cones(self) -> SimplicialCones:
         """A basis of the whole space for each gate, in place of the rays of a cone."""
         kept = np.flatnonzero(~redundant(self.problem, self.patterns.active))
-        basis = self._basis.T / row_norms(self._basis.T)[:, None]
-        return SimplicialCones(np.broadcast_to(basis, (len(kept), *basis.shape)), kept)
+        return SimplicialCones(np.broadcast_to(np.eye(self._k), (len(kept), self._k, self._k)), kept)
 
     @property
     def gate_of_neurons(self) -> IntArray:

@@ -20,6 +20,7 @@ from convexrelu.arrays import Array
 from convexrelu.backends import Backend
 from convexrelu.backends.native import Progress
 from convexrelu.backends.native import generate as native_generate
+from convexrelu.joint_program import program_over
 from convexrelu.losses import PiecewiseLoss
 from convexrelu.monitor import Monitor
 from convexrelu.native.bridge import iterate_of, reduced_problem, solution_of
@@ -30,9 +31,11 @@ from convexrelu.patterns.patterns import Patterns, neuron_patterns
 from convexrelu.patterns.sampling import sample_arrangement
 from convexrelu.pricing.dual_norm import DualNorm, dual_norm
 from convexrelu.pricing.search import SearchResult, find_neurons
+from convexrelu.pricing.task_search import find_joint_neurons
 from convexrelu.problem import TrainingProblem
 from convexrelu.program import Program
 from convexrelu.recovery import program_value
+from convexrelu.refit import refitted_solution
 from convexrelu.result import Solution
 
 # Shares of the tolerance: what the program over the generated patterns may leave, and what the proof may.
@@ -328,14 +331,29 @@ class ConicMethod:
         return len(self.patterns) > known
 
     def _solve(self) -> Solution:
-        """The program over the patterns so far."""
-        program = Program(self.problem, self.patterns)
-        tol = min(0.01 * self.tol, 1e-10)
-        solution = program.solve(self.backend, tol, self.options, False, self.monitor.seconds_left)
+        """The program over the patterns so far; of several tasks again where rounding hides the neurons of a matrix."""
+        program, tol = program_over(self.problem, self.patterns), min(0.01 * self.tol, 1e-10)
+        solution = self._attempt(program, tol)
+        if self.problem.Y.shape[1] > 1 and solution.neurons.size and self._gap(solution) > self.tol:
+            closer = self._attempt(program, 0.01 * tol)
+            solution = min(solution, closer, key=self._gap) if closer.neurons.size else solution
         if solution.neurons.size:
             value = program_value(self.problem, solution)
             self.monitor.report(value, int(np.sum(self.problem.arrangement.cost(solution.neurons) > 0)))
         return solution
+
+    def _attempt(self, program: Program, tol: float) -> Solution:
+        solution = program.solve(self.backend, tol, self.options, False, self.monitor.seconds_left)
+        if self.problem.Y.shape[1] == 1 or not solution.neurons.size:
+            return solution
+        return refitted_solution(self.problem, solution, 0.01 * self.tol)
+
+    def _gap(self, solution: Solution) -> float:
+        """Relative gap if no neuron is missing; nothing is proven by it."""
+        problem, value = self.problem, program_value(self.problem, solution)
+        nu = problem.feasible_direction(solution.dual, solution.penalized)
+        bound = problem.lower_bound(nu, DualNorm(problem.penalty, 0.0, np.zeros(0), "patterns"))[0]
+        return (value - bound) / max(abs(value), problem.negligible)
 
     def _missing(self, solution: Solution) -> Patterns:
         """Patterns of the neurons that a search finds above the penalty."""
@@ -343,13 +361,10 @@ class ConicMethod:
         cost = arrangement.cost(solution.neurons)
         starts = solution.neurons[cost > 1e-6 * cost.max(initial=0.0)]
         self.monitor.count("starts", STARTS + len(starts))
-        found = find_neurons(
-            arrangement.Z,
-            nu[:, 0],
-            arrangement.n_penalized,
-            threshold=self.problem.penalty * (1 + PROGRAM_SHARE * self.tol),
-            starts=starts,
-            rng=self.rng,
-            n_random=STARTS,
-        )
-        return neuron_patterns(arrangement, found.neurons)
+        threshold = self.problem.penalty * (1 + PROGRAM_SHARE * self.tol)
+        options: dict[str, Any] = {"threshold": threshold, "starts": starts, "rng": self.rng, "n_random": STARTS}
+        if nu.shape[1] > 1:
+            neurons = find_joint_neurons(arrangement.Z, nu, arrangement.n_penalized, **options).neurons
+        else:
+            neurons = find_neurons(arrangement.Z, nu[:, 0], arrangement.n_penalized, **options).neurons
+        return neuron_patterns(arrangement, neurons)

@@ -31,6 +31,8 @@ NEGLIGIBLE = 1e-6
 # Losses with kinks: samples and facets times coordinates, over all patterns, up to which the program over a network's
 # own patterns is solved. Measured with 500 samples: two to three seconds.
 MOST_ENTRIES = 200_000
+# Smooth losses: products in a Newton step of output weights, up to which the same is done.
+MOST_PRODUCTS = 5_000_000_000
 # Steps of L-BFGS; measured on width 1000, 500 samples of 10 features: 0.7 s.
 DESCENT_STEPS = 100
 # What a program that is solved again gets at least, of limited time.
@@ -69,32 +71,31 @@ def improvements(
 ) -> tuple[Improvement, ...]:
     """Balance, drop dead neurons, merge collinear ones, merge those of one pattern, re-solve over these, train on.
 
-    Each step starts from the one before. The last two are for smooth losses; where the loss has kinks only small
-    programs are solved again, and nothing is trained on. When the time is over these two end with what they have.
+    Each step starts from the one before. Programs over too many patterns are not solved again, and where the loss has
+    kinks nothing is trained on. When the time is over these two end with what they have.
     """
     monitor = Monitor(time_limit=time_limit)
-    stop = monitor.should_stop
-    steps: list[tuple[str, str, Callable[[Network], Network]]] = [
+    steps: list[tuple[str, str, Callable[[Network], Network | None]]] = [
         ("rebalancing", "nothing", lambda net: net.balanced()),
         ("removing dead neurons", "off the data", lambda net: net.alive(problem.X)),
         ("merging collinear neurons", "nothing", lambda net: net.merged(SAME_DIRECTION)),
         ("merging neurons of one pattern", "off the data", lambda net: merged_by_pattern(problem, net)),
+        (RESOLVING, "the fit", lambda net: _resolved(problem, _living(problem, net), tol, monitor)),
     ]
     if problem.loss.is_smooth:
-        steps.append((RESOLVING, "the fit", lambda net: resolved(problem, _living(problem, net), tol, None, stop)))
-        steps.append((DESCENDING, "the fit", lambda net: descended(problem, net, DESCENT_STEPS, stop)))
-    elif _is_small(problem, network):
-        steps.append((RESOLVING, "the fit", lambda net: _resolved(problem, net, tol, monitor)))
+        steps.append((DESCENDING, "the fit", lambda net: descended(problem, net, DESCENT_STEPS, monitor.should_stop)))
     taken, objective = [], problem.objective(network)
     for name, changes, step in steps:
         candidate = step(network)
+        if candidate is None:
+            continue
         value = problem.objective(candidate)
         # Steps can only lower the objective, up to rounding; only a solver's answer may be worse than what there was.
         if value <= objective * (1 + ROUNDING):
             network, gain = candidate, max(objective - value, 0.0)
         else:
             value, gain = objective, 0.0
-        finished = name not in (RESOLVING, DESCENDING) or not stop()
+        finished = name not in (RESOLVING, DESCENDING) or not monitor.should_stop()
         taken.append(Improvement(name, network, value, gain, changes, finished))
         objective = value
     return tuple(taken)
@@ -121,6 +122,11 @@ def merged_by_pattern(problem: TrainingProblem, network: Network) -> Network:
     return replace(network, hidden=hidden, hidden_bias=hidden_bias, output=units[first]).balanced()
 
 
+def _is_solvable(problem: TrainingProblem, network: Network) -> bool:
+    """Whether a step on the output weights of all neurons takes a second or so."""
+    return bool(len(problem.X) * (network.n_neurons * problem.Y.shape[1]) ** 2 <= MOST_PRODUCTS)
+
+
 def _is_small(problem: TrainingProblem, network: Network) -> bool:
     """Whether the program over the network's own patterns takes seconds, not minutes."""
     if problem.Y.shape[1] > 1 or problem.is_interpolation:
@@ -141,8 +147,8 @@ def _living(problem: TrainingProblem, network: Network) -> Network:
 
 
 def _patterns(problem: TrainingProblem, network: Network) -> Patterns:
-    """Patterns of the neurons that count; a neuron inside its cell tells its facets."""
-    network, arrangement = _living(problem, network), problem.arrangement
+    """Patterns of the neurons; one inside its cell tells its facets."""
+    arrangement = problem.arrangement
     U = arrangement.from_weights(network.hidden, network.hidden_bias)
     pre = U @ arrangement.Z.T
     reach = row_norms(U)[:, None] * row_norms(arrangement.Z)
@@ -151,7 +157,12 @@ def _patterns(problem: TrainingProblem, network: Network) -> Patterns:
     return own.union(neuron_patterns(arrangement, U[~inside]))
 
 
-def _resolved(problem: TrainingProblem, network: Network, tol: float, monitor: Monitor) -> Network:
+def _resolved(problem: TrainingProblem, network: Network, tol: float, monitor: Monitor) -> Network | None:
+    """The best network found over the patterns of a network whose neurons all count; None if they are too many."""
+    if problem.loss.is_smooth:
+        return resolved(problem, network, tol, None, monitor.should_stop) if _is_solvable(problem, network) else None
+    if not _is_small(problem, network):
+        return None
     patterns = _patterns(problem, network)
     if not len(patterns):
         return problem.linear_network()

@@ -1,4 +1,4 @@
-"""`JointProgram`: the finite convex program of several tasks, exact up to rank four.
+"""`JointProgram`: the finite convex program of several tasks, exact up to rank four; `program_over` chooses.
 
 Letters: `Z` (n, k) reduced data, `R_c` (k, k) rays of simplicial cone c, one per row and of cost one, `Phi_c` = relu(Z
 R_c^T) (n, k), `T` tasks, `F` (n, T) predictions, `p` penalised coordinates.
@@ -35,7 +35,9 @@ from convexrelu.arrays import Array, IntArray, row_norms
 from convexrelu.backends.conic import ConicSolution
 from convexrelu.completely_positive import nonnegative_root
 from convexrelu.errors import UnsupportedError
+from convexrelu.patterns.patterns import Patterns
 from convexrelu.patterns.simplicial import SimplicialCones, simplicial_cones
+from convexrelu.problem import TrainingProblem
 from convexrelu.program import BLOCKS, FIT, FREE, PENALIZED, Program, Rows, redundant
 from convexrelu.result import Solution
 from convexrelu.task_basis import task_basis
@@ -56,7 +58,7 @@ class JointProgram(Program):
         if k > LARGEST_RANK:
             raise UnsupportedError(
                 f"the exact program of several tasks is for data of rank at most {LARGEST_RANK} (a hidden bias counts "
-                f"as one), and these have rank {k}. Write patterns='generate' and backend='native'."
+                f"as one), and these have rank {k}. Write backend='native', and a loss of the package."
             )
 
     @cached_property
@@ -206,3 +208,8 @@ class JointProgram(Program):
         columns = (np.arange(len(self.cones))[:, None] * len(row) + inside).ravel()
         shape = len(columns), self._widths[BLOCKS]
         return sp.csc_array((np.ones(len(columns)), (np.arange(len(columns)), columns)), shape=shape)
+
+
+def program_over(problem: TrainingProblem, patterns: Patterns) -> Program:
+    """The program of one task, or the exact one of several."""
+    return (Program if problem.Y.shape[1] == 1 else JointProgram)(problem, patterns)

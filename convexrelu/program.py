@@ -43,6 +43,15 @@ RAYS = (ConicStatus.INFEASIBLE, ConicStatus.UNBOUNDED)
 Rows = tuple[sp.coo_array, Array]
 
 
+def attempts(accuracy: float) -> tuple[tuple[float, float], ...]:
+    """Tolerances and units (`Program.solve`) to try in turn until a certificate closes.
+
+    Solvers' tolerances are relative to the loss at zero; an optimum far below that needs the tighter one. What stops a
+    solver short of either is mostly rounding, which other units may avoid: measured on ECOS.
+    """
+    return (accuracy, 1.0), (1e-12, 1.0), (accuracy, 100.0)
+
+
 @dataclass(frozen=True, eq=False)
 class Program:
     """The finite convex program of one problem over some patterns, both signs of each.

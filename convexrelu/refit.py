@@ -13,8 +13,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from scipy.spatial import cKDTree
 
-from convexrelu.arrays import Array, IntArray, row_norms
+from convexrelu.arrays import Array, row_norms
 from convexrelu.linear_fit import fit_by_cones
 from convexrelu.losses import DataLoss
 from convexrelu.problem import TrainingProblem
@@ -46,8 +47,8 @@ def _refitted(problem: TrainingProblem, solution: Solution, share: float) -> Sol
     order = order[cost[order] > share * cost.max(initial=0.0)]
     if not len(order):
         return None
-    U = solution.neurons[order] / problem.arrangement.cost(solution.neurons[order])[:, None]
-    U = U[_distinct(U)]
+    U = _distinct(solution.neurons[order])
+    U /= problem.arrangement.cost(U)[:, None]
     linear, m = problem.linear, len(U)
     Phi = np.maximum(problem.arrangement.Z @ U.T, 0.0)
     # In units in which the columns, and the output weights, are about one.
@@ -65,8 +66,11 @@ def _refitted(problem: TrainingProblem, solution: Solution, share: float) -> Sol
     return replace(solution, neurons=U * outer, outputs=outputs, free=free, penalized=penalized)
 
 
-def _distinct(U: Array) -> IntArray:
-    """The first of each group of nearly parallel neurons."""
-    unit = U / row_norms(U)[:, None]
-    apart = row_norms((unit[:, None, :] - unit[None, :, :]).reshape(-1, unit.shape[1])).reshape(len(unit), -1)
-    return np.flatnonzero(~np.tril(apart <= SAME, -1).any(axis=1))
+def _distinct(U: Array) -> Array:
+    """The sum of each group of neurons that are nearly parallel to its first."""
+    pairs = cKDTree(U / row_norms(U)[:, None]).query_pairs(SAME, output_type="ndarray")
+    first = np.arange(len(U))
+    np.minimum.at(first, pairs[:, 1], pairs[:, 0])
+    sums: Array = np.zeros_like(U)
+    np.add.at(sums, first, U)
+    return sums[np.unique(first)]

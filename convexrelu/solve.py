@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 from convexrelu.arrays import Array
 from convexrelu.backends import Backend, get_backend
 from convexrelu.certificate import Certificate, certificate
-from convexrelu.errors import InvalidInputError, TooManyPatternsError, UnsupportedError
+from convexrelu.errors import InvalidInputError, TooManyPatternsError
 from convexrelu.gated import GatedResult, train_gated
 from convexrelu.generation import (
     PROOF_SHARE,
@@ -20,7 +20,7 @@ from convexrelu.generation import (
     ProximalMethod,
     generate,
 )
-from convexrelu.joint_program import JointProgram
+from convexrelu.joint_program import JointProgram, program_over
 from convexrelu.monitor import Monitor, State
 from convexrelu.multitask import joint_method, takes_jointly
 from convexrelu.native.bridge import is_native, is_proximal
@@ -31,7 +31,7 @@ from convexrelu.patterns.patterns import Patterns
 from convexrelu.patterns.sampling import sample_arrangement
 from convexrelu.pricing.dual_norm import DualNorm, best_neuron, dual_norm, dual_norm_over_patterns
 from convexrelu.problem import TrainingProblem
-from convexrelu.program import Program
+from convexrelu.program import attempts
 from convexrelu.recovery import network_of
 from convexrelu.refit import refitted_solution
 from convexrelu.result import Result, Solution, Status, judge
@@ -286,33 +286,33 @@ def _methods(
             raise InvalidInputError(f"`options` {sorted(options)} are for other backends; 'native' has none.")
         method = ProximalMethod if is_proximal(problem) else NativeMethod
         yield method(problem, tol, seed, monitor, warm_start)
-    if problem.Y.shape[1] > 1:
-        what = f"the loss {problem.loss.name!r}" if backend == "native" else f"backend={backend!r}"
-        raise UnsupportedError(
-            f"`Y` has {problem.Y.shape[1]} tasks, and patterns='generate' takes one with {what}. Write "
-            "patterns='enumerate', for data of rank at most four, or backend='native' and one of the package's losses."
-        )
     yield ConicMethod(problem, tol, seed, monitor, warm_start, _program_solver(backend), options)
 
 
 def generated_result(problem: TrainingProblem, found: Generated, tol: float, monitor: Monitor) -> Result:
     """The result of a generation, certified."""
-    network = network_of(problem, found.solution, tol)
+    solution, network = found.solution, network_of(problem, found.solution, tol)
     if found.converged:
-        network = _narrowed(problem, network, tol)
+        solution, network = _narrowed(problem, solution, network, tol)
     proof = certificate(problem, network, found.nu, found.norm)
     status = judge(proof, tol, monitor)
     if status is Status.FAILED and found.converged:
         status = Status.UNPROVEN
     monitor.lap("certificate")
-    return Result(network, proof, status, found.solution, problem, None, monitor.laps, monitor.effort)
+    return Result(network, proof, status, solution, problem, None, monitor.laps, monitor.effort)
 
 
-def _narrowed(problem: TrainingProblem, network: Network, tol: float) -> Network:
-    """Of several tasks, the network with no more neurons than they need; pruning by size leaves dependent ones."""
+def _narrowed(problem: TrainingProblem, solution: Solution, network: Network, tol: float) -> tuple[Solution, Network]:
+    """With no more neurons than samples, as far as the objective allows; of several tasks with what these need.
+
+    Pruning by size leaves dependent neurons, and of losses with kinks those that a solver has not brought to zero.
+    """
     if problem.Y.shape[1] == 1:
-        return network
-    return narrowed(problem, network, problem.objective(network) * (1 + 0.01 * tol))
+        if network.n_neurons <= len(problem.Y):
+            return solution, network
+        solution = refitted_solution(problem, solution, 0.01 * tol)
+        network = network_of(problem, solution, tol)
+    return solution, narrowed(problem, network, problem.objective(network) * (1 + 0.1 * tol))
 
 
 def _solved_over(
@@ -326,34 +326,24 @@ def _solved_over(
     finest: float = 1e-9,
 ) -> Result:
     """Solve the program over given patterns, at first to a hundredth of the tolerance or to `finest`."""
-    program = _program(problem, patterns, monitor)
+    program = program_over(problem, patterns)
+    if isinstance(program, JointProgram):
+        monitor.count("cones", len(program.cones))
     monitor.lap("program")
-    # Solvers' tolerances are relative to the loss at zero; an optimum far below that needs the tighter one. What stops
-    # a solver short of either is mostly rounding, which other units may avoid: measured on ECOS.
-    accuracy, attempts = min(0.01 * tol, finest), []
-    for asked, unit in ((accuracy, 1.0), (1e-12, 1.0), (accuracy, 100.0)):
+    found = []
+    for asked, unit in attempts(min(0.01 * tol, finest)):
         solution = program.solve(solver, asked, options, verbose, monitor.seconds_left, unit)
         monitor.lap("backend")
         if problem.Y.shape[1] > 1:
             solution = refitted_solution(problem, solution, 0.01 * tol)
-        network = network_of(problem, solution, tol)
-        network = _narrowed(problem, network, tol)
-        attempts.append((_certified(problem, patterns, network, solution, tol), network, solution))
+        solution, network = _narrowed(problem, solution, network_of(problem, solution, tol), tol)
+        found.append((_certified(problem, patterns, network, solution, tol), network, solution))
         monitor.lap("certificate")
-        if attempts[-1][0].gap <= tol or monitor.should_stop():
+        if found[-1][0].gap <= tol or monitor.should_stop():
             break
-    proof, network, solution = min(attempts, key=lambda attempt: attempt[0].gap)
+    proof, network, solution = min(found, key=lambda each: each[0].gap)
     status = judge(proof, tol, monitor)
     return Result(network, proof, status, solution, problem, patterns, monitor.laps, monitor.effort)
-
-
-def _program(problem: TrainingProblem, patterns: Patterns, monitor: Monitor) -> Program:
-    """The program of one task, or the exact one of several."""
-    if problem.Y.shape[1] == 1:
-        return Program(problem, patterns)
-    program = JointProgram(problem, patterns)
-    monitor.count("cones", len(program.cones))
-    return program
 
 
 def _certified(

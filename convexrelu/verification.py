@@ -210,8 +210,12 @@ class Verification:
         rows = [(f"{c.objective:.6g}", f"objective of the network ({self.network.n_neurons} neurons), of which")]
         rows += [(f"{value:.6g}", f"  {name}") for name, value in self.parts.items()]
         rows.append((f"{c.lower_bound:.6g}", "proven: no network of any width has a lower objective than this"))
-        rows.append((f"{c.gap:.2e}", "certified gap: the network is at most this fraction above the optimum"))
-        found = f"at least this fraction above it: a network of {self.improved.n_neurons} neurons attains {better:.6g}"
+        rows.append(
+            (f"{c.gap:.2e}", "certified gap: no network of any width saves more than this fraction of the objective")
+        )
+        found = (
+            f"attained gap: a network of {self.improved.n_neurons} neurons, of objective {better:.6g}, saves this much"
+        )
         none = "no better network was found"
         rows.append((f"{self.attained_gap:.2e}", found if self.attained_gap > 0 else none))
         return rows
@@ -225,7 +229,8 @@ class Verification:
             left = f"{step.network.n_neurons} neurons left, objective {step.objective:.6g}"
             rows.append((f"{step.gain / size:.2e}", f"gained by {step.name} ({told}); {left}"))
         if not any(step.name == RESOLVING for step in self.improvements):
-            rows.append(("-", "not re-solved over its own patterns: too many for seconds, as the loss has kinks"))
+            kinks = "" if self.problem.loss.is_smooth else ", as the loss has kinks"
+            rows.append(("-", f"not re-solved over its own patterns: too many for seconds{kinks}"))
         if self.missing is not None:
             told = "gained by one more neuron, the others as they are: its correlation with the residual is"
             pair = f"{self.missing.correlation:.4g}, the weight decay {self.problem.weight_decay:.4g}"

@@ -46,6 +46,8 @@ WARM_WIDTH, COLD_RANK = 100, 4
 # (0.1 to 5 s against 0.1 to 0.4) and at rank three and four (up to 5 s against 0.4) the solver is faster.
 FLAT, MOST_LISTED = 2, 1_500
 TIME_LIMIT = 10.0
+# Numbers in a step of the search for the missing neuron, and starts that it has however many samples there are.
+SEARCH_WORK, FEWEST_STARTS = 50_000_000, 10
 # Accuracy, relative to the tolerance, with which networks next to it are told from optimal ones.
 NEAR = 1e-3
 UNPROVEN = "the optimum is not proven"
@@ -277,7 +279,9 @@ def missing_neuron(problem: TrainingProblem, network: Network) -> MissingNeuron 
     """
     nu = problem.feasible_direction(-subgradient(problem, network))
     arrangement = problem.arrangement
-    correlation, unit = best_neuron(arrangement, nu, largest_neurons(problem, network))
+    # A step of the search squares the rank for each start and sample.
+    most = max(SEARCH_WORK // max(arrangement.Z.size * arrangement.Z.shape[1], 1), FEWEST_STARTS)
+    correlation, unit = best_neuron(arrangement, nu, largest_neurons(problem, network), most=most)
     if correlation <= problem.weight_decay:
         return None
     W, b = arrangement.to_weights(unit[None])

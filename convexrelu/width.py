@@ -66,12 +66,9 @@ def _independent(problem: TrainingProblem, network: Network, tolerance: float) -
     root = np.sqrt(np.maximum(share[alive], 0.0))[:, None]
     hidden = network.hidden[alive] / size[alive, None] * root
     output = network.output[alive] / row_norms(network.output[alive])[:, None] * root
-    return refitted(
-        problem,
-        replace(
-            network, hidden=hidden, hidden_bias=network.hidden_bias[alive] / size[alive] * root[:, 0], output=output
-        ),
-    )
+    hidden_bias = network.hidden_bias[alive] / size[alive] * root[:, 0]
+    fewer = replace(network, hidden=hidden, hidden_bias=hidden_bias, output=output)
+    return _predicting(problem, fewer, network(problem.X))
 
 
 def _dependences(columns: Array, tolerance: float) -> Array:
@@ -82,13 +79,11 @@ def _dependences(columns: Array, tolerance: float) -> Array:
     return np.asarray(V[singular <= tolerance * singular.max(initial=0.0)])
 
 
-def refitted(problem: TrainingProblem, network: Network) -> Network:
-    """The network with its free linear part moved by what least squares finds in the residual."""
+def _predicting(problem: TrainingProblem, network: Network, F: Array) -> Network:
+    """The network with its free linear part moved until it predicts F (n, T), as far as that can."""
     free = problem.linear.free
-    if not free.shape[1] or not problem.loss.is_smooth:
+    if not free.shape[1]:
         return network.balanced()
-    root = np.sqrt(problem.sample_weight)[:, None]
-    residual = root * (problem.Y - network(problem.X))
-    beta = np.asarray(np.linalg.lstsq(root * free, residual, rcond=None)[0], dtype=float)
+    beta = np.asarray(np.linalg.lstsq(free, F - network(problem.X), rcond=None)[0], dtype=float)
     skip, constant = problem.linear.to_weights(beta, np.zeros((problem.linear.penalized.shape[1], beta.shape[1])))
     return replace(network, skip=network.skip + skip, output_bias=network.output_bias + constant).balanced()

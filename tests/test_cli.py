@@ -191,7 +191,9 @@ def test_verify_knows_the_convention_of_torch(data, tmp_path, capsys):
     cr.solve(problem).network.to_onnx(path)
     arguments = ["verify", path, data, "--target", "height", "--weight-decay", "0.1"]
     assert main([*arguments, "--reduction", "mean", "--loss", "squared"]) == 0
-    assert capsys.readouterr().out.startswith("Globally optimal.")
+    report = capsys.readouterr().out
+    assert report.startswith("Globally optimal.")
+    assert f"0.1 with reduction 'mean', is {problem.weight_decay:.6g}" in report
 
 
 @pytest.mark.parametrize("loss", ["squared", "softmax", "huber:0.5", "hinge"])

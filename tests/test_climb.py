@@ -52,6 +52,8 @@ def test_every_climb_ends_at_a_stationary_point(seed, free):
     gradient[:, :p] -= end.u[:, :p]
     size = np.abs(Z).sum()
     assert np.all(np.abs(gradient) <= 1e-9 * size)
+    # Tight samples are on their kinks: their pre-activations are zero, and are those of the neuron.
+    np.testing.assert_allclose(end.t, end.u @ Z.T, atol=1e-12 * size)
     # A stationary point that small moves cannot improve: kinks with positive weight are none of them.
     rng = np.random.default_rng(seed)
     for _ in range(20):

@@ -111,3 +111,27 @@ def test_what_it_does_not_take_is_refused_by_name():
     with pytest.raises(InvalidInputError, match=r"constant at no cost.*separate labels"):
         labels = cr.TrainingProblem(X, [0, 1, 0], loss="logistic", bias="free")
         cr.solve(labels, "enumerate", activation="gated")
+
+
+@pytest.mark.parametrize("T", [1, 2])
+@pytest.mark.parametrize("loss", ["squared", "hinge"])
+def test_columns_of_very_different_size(loss, T):
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((10, 3)) * np.array([1e-8, 1e8, 1.0]), rng.standard_normal((10, T))
+    problem = cr.TrainingProblem(X, np.sign(Y) if loss == "hinge" else Y, 1e6, loss)
+    result = cr.solve(problem, 30, activation="gated")
+    assert result.status is cr.Status.PATTERN_OPTIMAL
+    # The tiny column is worth nothing: without it, the same.
+    without = cr.TrainingProblem(X * np.array([0.0, 1.0, 1.0]), problem.Y, 1e6, loss)
+    gates = cr.Patterns.from_active(without.X, result.gates.active)
+    same = cr.solve(without, gates, activation="gated")
+    assert same.objective == pytest.approx(result.objective, rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["squared", "absolute", "huber"])
+def test_targets_that_constants_meet_cost_nothing(loss):
+    # Solvers call what is left unbounded.
+    rng = np.random.default_rng(5)
+    problem = cr.TrainingProblem(rng.standard_normal((10, 2)), rng.standard_normal(10), 0.1, loss, bias="free")
+    result = cr.solve(problem, 30, activation="gated")
+    assert result.status is cr.Status.PATTERN_OPTIMAL and result.objective < 1e-12

@@ -81,8 +81,11 @@ def test_generation_agrees_with_the_oracle(name, native):
         check(name, seed)
 
 
-# Kinks of the data coincide with opposite pull; the curvature of the smoothed loss jumps. Both made it circle.
-@pytest.mark.parametrize(("name", "seed"), [("absolute", 1), ("absolute", 18), ("quantile", 39), ("hinge", 13)])
+# Kinks of the data coincide with opposite pull; the curvature of the smoothed loss jumps; neurons come and go in turns.
+# All of these made it circle.
+@pytest.mark.parametrize(
+    ("name", "seed"), [("absolute", 1), ("absolute", 18), ("quantile", 39), ("hinge", 13), ("hinge", 73)]
+)
 def test_losses_with_kinks_natively_where_kinks_coincide(name, seed, native):
     assert check(name, seed).solution.message == "native"
 

@@ -154,11 +154,29 @@ def test_large_weight_decay_needs_no_neurons():
 
 
 def test_what_several_tasks_do_not_have_is_refused():
-    problem = cr.TrainingProblem(*random_data(6, 2, 2), 0.1)
-    with pytest.raises(UnsupportedError, match=r"backend='clarabel'.*patterns='enumerate'.*backend='native'"):
+    problem = cr.TrainingProblem(*random_data(6, 4, 2), 0.1)
+    with pytest.raises(UnsupportedError, match=r"rank at most 4.*backend='native'"):
         cr.solve(problem, backend="clarabel")
     with pytest.raises(InvalidInputError, match="options"):
         cr.solve(problem, options={"max_iter": 3})
+
+
+@pytest.mark.parametrize("bias", ["none", "penalized", "free"])
+@pytest.mark.parametrize("loss", ["squared", "absolute", "softmax"])
+def test_generation_by_the_exact_program_agrees_with_the_native_one(loss, bias):
+    X, Y = random_data(7, 2, 2, seed=4)
+    problem = cr.TrainingProblem(X, np.arange(7) % 3 if loss == "softmax" else Y, 0.3, loss, bias=bias)
+    conic = cr.solve(problem, backend="clarabel")
+    assert conic.status is cr.Status.OPTIMAL and conic.solution.message != "native"
+    assert conic.objective == pytest.approx(cr.solve(problem).objective, rel=1e-6)
+
+
+def test_interpolation_by_the_exact_program_whose_neurons_rounding_hides():
+    # Asked for 1e-10, Clarabel leaves matrices whose neurons cost 4 % more than its dual variable is worth.
+    rng = np.random.default_rng(3)
+    X, Y = rng.standard_normal((6, 2)), rng.standard_normal((6, 3))
+    problem = cr.TrainingProblem.interpolation(X, Y)
+    assert cr.solve(problem, backend="clarabel").status is cr.Status.OPTIMAL
 
 
 @pytest.mark.parametrize("loss", ["absolute", "quantile", "hinge"])

@@ -1,4 +1,4 @@
-"""Networks of several tasks have no more neurons than their dual variable's rank allows."""
+"""Networks have no more neurons than their samples, or the rank of several tasks' dual variable, allow."""
 
 import numpy as np
 import pytest
@@ -15,6 +15,30 @@ def test_solutions_keep_the_bound(n, T, modes):
     result = cr.solve(problem, tol=1e-6)
     assert result.status is cr.Status.OPTIMAL
     assert result.network.n_neurons <= width_bound(problem, result.certificate.dual)
+
+
+@pytest.mark.parametrize(
+    ("seed", "loss", "n", "d"), [(12, "quantile", 27, 2), (25, "absolute", 24, 2), (27, "hinge", 12, 4)]
+)
+def test_losses_with_kinks_keep_no_more_neurons_than_samples(seed, loss, n, d):
+    # Interior point methods leave a little of every neuron; copies of one in cells that touch; dependent ones.
+    rng = np.random.default_rng(seed)
+    X, y = rng.integers(-3, 4, (n, d)).astype(float), rng.integers(-3, 4, n).astype(float)
+    y = np.where(y > 0, 1.0, -1.0) if loss == "hinge" else y
+    largest = cr.TrainingProblem(X, y, loss=loss, bias="free").max_weight_decay()
+    result = cr.solve(cr.TrainingProblem(X, y, 0.03 * largest, loss, bias="free"))
+    assert result.status is cr.Status.OPTIMAL
+    assert result.network.n_neurons <= n
+
+
+def test_the_free_part_makes_up_for_what_a_neuron_took_of_it():
+    # Two neurons that are on everywhere predict alike but for a constant.
+    X = np.array([[0.0], [1.0]])
+    problem = cr.TrainingProblem(X, [0.0, 1.0], 0.1, "absolute", bias="free", output_bias="free")
+    network = cr.Network([[1.0], [1.0]], [0.5, 2.0], [[0.5], [0.5]], output_bias=[-1.25], bias="free")
+    narrow = narrowed(problem, network, problem.objective(network) * (1 + 1e-12))
+    assert narrow.n_neurons == 1
+    np.testing.assert_allclose(narrow(X), network(X), atol=1e-12)
 
 
 def test_a_split_neuron_is_joined_at_no_cost():

@@ -50,6 +50,8 @@ _LEAST_SHARE, _ENOUGH = 0.125, 2
 _SAME_NEURON = 1e-9
 # Rounds without progress after which the method is circling, as it may where kinks of opposite pull coincide.
 _STALE = 15
+# The same after which minimising in cells takes over.
+_CIRCLING = 5
 # Every round starts with at most this stiffness: the neurons added have yet to find their kinks.
 _WARM_STIFFNESS = 20.0
 
@@ -252,7 +254,8 @@ class _Loop:
             self._minimise_in_cells(joined)
         else:
             self._minimise(joined, tol)
-            if self.state.residual > max(tol, self.tol):
+            # Rounds may also circle between neurons of which each lowers the objective by next to nothing.
+            if self.state.residual > max(tol, self.tol) or self.stale >= _CIRCLING:
                 self.rest, self.patience = self.patience, 2 * self.patience
 
     def _adjust_share(self, n_found: int) -> None:

@@ -53,6 +53,11 @@ class JointProblem:
         squares = np.einsum("ij,ij->i", self.Z, self.Z)
         return np.where(squares > 0, 1 / np.where(squares > 0, squares, 1), 0.0)
 
+    @cached_property
+    def row_size(self) -> float:
+        """The root mean square of |S z_i|."""
+        return float(np.sqrt((self.Z[:, : self.n_penalized] ** 2).sum() / len(self.Z)))
+
     @property
     def n_tasks(self) -> int:
         """T."""

@@ -137,9 +137,10 @@ class _Climb:
         """Remove what is left of the gradient of starts that have arrived, and note their slopes."""
         tight, taken = self.tight[rows], self.taken[rows]
         for _ in range(_SETTLING):
-            _, step, dt = self._newton(rows, taken)
+            off = self.u[rows] @ self.rows  # tight samples ought to be on their kinks
+            _, step, dt = self._newton(rows, np.where(tight, taken - self.stiff * off, 0.0))
             self.u[rows] += step
-            taken = np.where(tight, taken - self.stiff * dt, 0.0)
+            taken = np.where(tight, taken - self.stiff * (off + dt), 0.0)
         self.t[rows] = np.where(tight, 0.0, self.u[rows] @ self.rows)
         slopes = np.clip(taken / np.where(tight, self.a[rows], 1.0), 0.0, 1.0)
         self.c[rows] = np.where(tight, slopes, self.side[rows] > 0)

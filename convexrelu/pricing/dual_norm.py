@@ -265,17 +265,23 @@ def default_boxes(rank: int) -> int:
     return 20_000_000 if rank <= 8 else 100_000
 
 
-def best_neuron(arrangement: Arrangement, nu: Array, starts: Array | None = None, seed: int = 0) -> tuple[float, Array]:
-    """The largest correlation that a search finds, and its neuron of cost one: a lower bound on tau(nu)."""
+def best_neuron(
+    arrangement: Arrangement, nu: Array, starts: Array | None = None, seed: int = 0, most: int | None = None
+) -> tuple[float, Array]:
+    """The largest correlation that a search finds, and its neuron of cost one: a lower bound on tau(nu).
+
+    `most` bounds the given starts and, apart from these, the random ones.
+    """
     Z, p = arrangement.Z, arrangement.n_penalized
     if p == 0 or not nu.any():
         return 0.0, np.zeros(Z.shape[1])
-    starts = np.zeros((0, Z.shape[1])) if starts is None else starts
+    starts = np.zeros((0, Z.shape[1])) if starts is None else starts[:most]
+    n_random = 100 + 50 * Z.shape[1]
     options = {
         "threshold": 0.0,
         "starts": starts,
         "rng": np.random.default_rng(seed),
-        "n_random": 100 + 50 * Z.shape[1],
+        "n_random": n_random if most is None else min(most, n_random),
     }
     single = nu.shape[1] == 1
     found = find_neurons(Z, nu[:, 0], p, **options) if single else find_joint_neurons(Z, nu, p, **options)
