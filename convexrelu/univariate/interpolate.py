@@ -69,10 +69,10 @@ def interpolate(
     biases knots then leave the data. The spline meets the targets exactly; the sum over the network's neurons does so
     to rounding, which for many close points is that of their large curvature.
 
-    With penalised biases and spacings h connecting the dots costs a share of h^2 / 8 at most more than the least norm, so among
-    close points functions that differ much cost almost the same: a smaller `tol` tells them apart. A proof can have
-    gaps down to some 1e-9; what lies below, and points closer than 1e-11 of the span next to others far apart, are lost
-    to the rounding of the dual variable, and the status says so.
+    With penalised biases and spacings h connecting the dots costs about a share of h^2 / 8 more than the least norm, so
+    among close points functions that differ much cost almost the same: a smaller `tol` tells them apart. Proofs have
+    gaps down to some 1e-9; where points are close and others next to them far apart (spacings from 1e-12 to 1) the
+    rounding of the dual variable leaves larger ones, and the status says so.
 
     References
     ----------
