@@ -166,6 +166,7 @@ def test_single_point_and_straight_line():
         (lambda: uv.interpolate([[0, 1]], [0]), InvalidInputError, "points on a line"),
         (lambda: uv.interpolate([0, 1], [0, 1], skip="maybe"), InvalidInputError, "skip"),
         (lambda: uv.interpolate([0, 1], [0, 1], output_bias="none"), InvalidInputError, "output_bias"),
+        (lambda: uv.interpolate([0, 1], [0, 1], tol=0.0), InvalidInputError, "tol"),
         (lambda: uv.solution_set([0, 1], [0, 1]).spiked([0]), InvalidInputError, "not free"),
         (lambda: uv.solution_set([0, 1], [0, 1]).spiked([7]), InvalidInputError, "mask"),
     ],

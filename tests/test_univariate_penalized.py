@@ -211,6 +211,16 @@ def test_interpolation_of_a_hundred_thousand_points(bias, skip):
     assert result.spline(x)[:, 0] == pytest.approx(y, rel=1e-13, abs=1e-13)
 
 
+def test_a_smaller_tolerance_tells_functions_among_close_points_apart():
+    # Connecting the dots is within 1e-8 of the least norm; the best interpolant has spikes (theory D.7).
+    rng = np.random.default_rng(1)
+    x, y = np.sort(rng.random(4000)), rng.standard_normal(4000)
+    sizes = [uv.interpolate(x, y, bias="penalized", tol=tol) for tol in (1e-7, 1e-9)]
+    assert [one.status for one in sizes] == [cr.Status.OPTIMAL] * 2
+    loose, strict = (uv.integral(one.spline, p=3.0, lower=0.0, upper=1.0) for one in sizes)
+    assert strict > 10 * loose
+
+
 def test_interpolation_of_several_tasks_on_close_points():
     # Two neurons between points 6e-4 apart, whose outputs are parallel to 1e-6 but not what they bend at either end.
     rng = np.random.default_rng(3)

@@ -43,8 +43,8 @@ from convexrelu.univariate.hats import Interpolation
 
 # Steps, and the share of the way to the boundary that one may go.
 STEPS, SHARE = 80, 0.995
-# Steps of a trial, and the share of the gap that what the dual variable lacks may make up for it to be believed.
-TRIAL, KNOWN = 40, 0.1
+# The share of the gap that what the dual variable lacks may make up for the bound to be believed.
+KNOWN = 0.1
 # Steps in a row that make neither the gap nor the products nor what the dual variable lacks smaller: rounding has won.
 PATIENCE = 6
 # The products of the curvature with its room that the method begins with; those of samples are about one.
@@ -104,15 +104,14 @@ class Centred:
 def centre(problem: BoxProblem, nodes: IntArray, tol: float, ceiling: float = np.inf) -> Centred:
     """Train the spline with the given nodes; what is returned is the best point met.
 
-    With a `ceiling` it ends early: where the objective is below it, or can be with no spline with these nodes; after
-    TRIAL steps at the latest.
+    With a `ceiling` it ends early: where the objective is below it, or can be with no spline with these nodes.
 
     Cost per step: O(n) for the samples and a banded linear system of 4 m unknowns; 10 to 40 steps do.
     """
     interior = _Interior(problem, nodes)
     point = interior.start()
     best, stalled, mark = None, 0, np.full(3, np.inf)
-    for _ in range(STEPS if ceiling == np.inf else TRIAL):
+    for _ in range(STEPS):
         state = _State(interior, point)
         found = state.judged()
         left = np.array([found.distance, interior.mean_product(point), state.lacking])
