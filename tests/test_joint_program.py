@@ -12,6 +12,7 @@ from strategies import LEGAL_MODES, data, examples, vectors
 import convexrelu as cr
 from convexrelu.backends import get_backend
 from convexrelu.backends.conic import ProgramKind
+from convexrelu.descent import descended
 from convexrelu.errors import InvalidInputError, UnsupportedError
 from convexrelu.joint_program import JointProgram
 from convexrelu.patterns.enumeration import enumerate_arrangement
@@ -196,7 +197,7 @@ def test_softmax_agrees_with_the_oracle_200_times():
 
 
 def check_squared(seed):
-    """One small instance of several tasks: generation against the oracle over all patterns."""
+    """One small instance of several tasks: generation against the oracle over all patterns, gap, and descent."""
     rng = np.random.default_rng(seed)
     n, d, T = rng.integers(2, 6), rng.integers(1, 3), rng.integers(2, 4)
     X = rng.integers(-2, 3, (n, d)).astype(float) if seed % 2 else rng.standard_normal((n, d))
@@ -211,6 +212,10 @@ def check_squared(seed):
     result = cr.solve(problem, tol=TOL)
     assert result.status is cr.Status.OPTIMAL, seed
     assert abs(result.objective - value) <= TOL * value + 1e-8, seed
+    biases = None if modes[0] == "none" else rng.standard_normal(8)
+    start = cr.Network(rng.standard_normal((8, d)), biases, rng.standard_normal((8, T)), bias=modes[0])
+    descent = problem.objective(descended(problem, start, 300))
+    assert descent >= result.certificate.lower_bound * (1 - 1e-12), seed
 
 
 @pytest.mark.slow
