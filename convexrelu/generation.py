@@ -30,8 +30,8 @@ from convexrelu.network import Network
 from convexrelu.patterns.patterns import Patterns, neuron_patterns
 from convexrelu.patterns.sampling import sample_arrangement
 from convexrelu.pricing.dual_norm import DualNorm, dual_norm
-from convexrelu.pricing.search import SearchResult, find_neurons
-from convexrelu.pricing.task_search import find_joint_neurons
+from convexrelu.pricing.neuron_search import search_neurons
+from convexrelu.pricing.search import SearchResult
 from convexrelu.problem import TrainingProblem
 from convexrelu.program import Program
 from convexrelu.recovery import program_value
@@ -362,9 +362,13 @@ class ConicMethod:
         starts = solution.neurons[cost > 1e-6 * cost.max(initial=0.0)]
         self.monitor.count("starts", STARTS + len(starts))
         threshold = self.problem.penalty * (1 + PROGRAM_SHARE * self.tol)
-        options: dict[str, Any] = {"threshold": threshold, "starts": starts, "rng": self.rng, "n_random": STARTS}
-        if nu.shape[1] > 1:
-            neurons = find_joint_neurons(arrangement.Z, nu, arrangement.n_penalized, **options).neurons
-        else:
-            neurons = find_neurons(arrangement.Z, nu[:, 0], arrangement.n_penalized, **options).neurons
+        neurons, _ = search_neurons(
+            arrangement.Z,
+            nu,
+            arrangement.n_penalized,
+            threshold=threshold,
+            starts=starts,
+            rng=self.rng,
+            n_random=STARTS,
+        )
         return neuron_patterns(arrangement, neurons)

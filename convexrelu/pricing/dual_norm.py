@@ -23,6 +23,7 @@ from convexrelu.patterns.patterns import Patterns
 from convexrelu.pricing.axes import box_axes
 from convexrelu.pricing.bound import bound_dual_norm
 from convexrelu.pricing.face_enumeration import bound_over_cones
+from convexrelu.pricing.neuron_search import search_neurons
 from convexrelu.pricing.rounding import (
     activation_sizes,
     bias_radius,
@@ -31,9 +32,7 @@ from convexrelu.pricing.rounding import (
     reduction_slack,
     resolution_slack,
 )
-from convexrelu.pricing.search import find_neurons
 from convexrelu.pricing.task_bound import bound_joint_norm
-from convexrelu.pricing.task_search import find_joint_neurons
 
 # Several tasks: up to this rank and number of samples the faces of all cells are the faster proof. Measured against
 # boxes, in ms: 3 / 22 for 20 samples of rank 2, 12 / 67 for 100; at rank 3 21 / 18 for 12 samples, 163 / 63 for 40.
@@ -277,12 +276,7 @@ def best_neuron(
         return 0.0, np.zeros(Z.shape[1])
     starts = np.zeros((0, Z.shape[1])) if starts is None else starts[:most]
     n_random = 100 + 50 * Z.shape[1]
-    options = {
-        "threshold": 0.0,
-        "starts": starts,
-        "rng": np.random.default_rng(seed),
-        "n_random": n_random if most is None else min(most, n_random),
-    }
-    single = nu.shape[1] == 1
-    found = find_neurons(Z, nu[:, 0], p, **options) if single else find_joint_neurons(Z, nu, p, **options)
-    return (float(found.values[0]), found.neurons[0]) if len(found.values) else (0.0, np.zeros(Z.shape[1]))
+    n_random = n_random if most is None else min(most, n_random)
+    rng = np.random.default_rng(seed)
+    neurons, values = search_neurons(Z, nu, p, threshold=0.0, starts=starts, rng=rng, n_random=n_random)
+    return (float(values[0]), neurons[0]) if len(values) else (0.0, np.zeros(Z.shape[1]))

@@ -21,8 +21,7 @@ from scipy.optimize import linprog
 
 from convexrelu.arrays import Array, BoolArray, row_norms
 from convexrelu.patterns.arrangement import Arrangement
-from convexrelu.pricing.search import find_neurons
-from convexrelu.pricing.task_search import find_joint_neurons
+from convexrelu.pricing.neuron_search import search_neurons
 
 # Relative distance of the two bounds at which to stop, rounds at most, and random starts of each search.
 CLOSE, ROUNDS, STARTS = 1e-9, 200, 40
@@ -87,10 +86,7 @@ class _Found:
 
 def _neurons(arrangement: Arrangement, nu: Array, starts: Array, rng: np.random.Generator) -> _Found:
     Z, p = arrangement.Z, arrangement.n_penalized
-    if nu.shape[1] == 1:
-        neurons = find_neurons(Z, nu[:, 0], p, threshold=0.0, starts=starts, rng=rng, n_random=STARTS).neurons
-    else:
-        neurons = find_joint_neurons(Z, nu, p, threshold=0.0, starts=starts, rng=rng, n_random=STARTS).neurons
+    neurons, _ = search_neurons(Z, nu, p, threshold=0.0, starts=starts, rng=rng, n_random=STARTS)
     phi = np.maximum(neurons @ Z.T, 0.0)
     along = phi @ nu
     size = row_norms(along)
