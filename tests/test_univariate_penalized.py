@@ -193,19 +193,11 @@ BOTH = [("penalized", "free"), ("penalized", "none"), ("penalized", "penalized")
 
 
 @pytest.mark.parametrize(("bias", "skip"), BOTH)
-def test_interpolation_of_five_thousand_points(bias, skip):
-    # Neighbours as close as 1e-8: curvature and dual variable up to 1e8, whose sums need all digits.
-    x, y = noisy_sine(5_000)
-    result = uv.interpolate(x, y, bias=bias, skip=skip)
-    assert result.status is cr.Status.OPTIMAL
-    assert result.spline(x)[:, 0] == pytest.approx(y, rel=1e-13, abs=1e-13)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("bias", "skip"), BOTH)
-def test_interpolation_of_a_hundred_thousand_points(bias, skip):
-    # As close as 1e-11, where a position in units of the span has five digits of the spacing left.
-    x, y = noisy_sine(100_000)
+@pytest.mark.parametrize("n", [5_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_interpolation_of_many_points(n, bias, skip):
+    # Neighbours as close as 1e-8: curvature and dual variable up to 1e8, whose sums need all digits; then as close as
+    # 1e-11, where a position in units of the span has five digits of the spacing left.
+    x, y = noisy_sine(n)
     result = uv.interpolate(x, y, bias=bias, skip=skip)
     assert result.status is cr.Status.OPTIMAL
     assert result.spline(x)[:, 0] == pytest.approx(y, rel=1e-13, abs=1e-13)
