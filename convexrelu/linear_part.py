@@ -40,6 +40,16 @@ class LinearPart:
                 skip = self.basis @ coefficients[:r]
         return skip, constant - self.center @ skip
 
+    def from_weights(self, skip: Array, output_bias: Array) -> tuple[Array, Array]:
+        """Coefficients `free` (q, T) and `penalized` (q', T) of a skip (d, T) and an output bias (T,)."""
+        line = np.asarray(np.linalg.lstsq(self.basis, skip, rcond=None)[0], dtype=float)
+        constant = (output_bias + self.center @ skip)[None]
+
+        def coefficients(kind: str) -> Array:
+            return np.vstack([line[: len(line) * (self.skip == kind)], constant[: self.output_bias == kind]])
+
+        return coefficients("free"), coefficients("penalized")
+
 
 def linear_part(X: Array, output_bias: str, skip: str) -> LinearPart:
     """Build the columns: skip first, the constant last.

@@ -58,7 +58,7 @@ def without_idle_samples(problem: TrainingProblem) -> TrainingProblem:
 
 
 def polish(
-    result: Result, problem: TrainingProblem, patterns: Patterns | None, monitor: Monitor
+    result: Result, problem: TrainingProblem, patterns: Patterns | None, monitor: Monitor, sharpen: bool = True
 ) -> tuple[Stationary, float]:
     """The optimum to rounding, its neurons' predictions independent, and how far from optimal it still is.
 
@@ -72,6 +72,8 @@ def polish(
         What its optimality is restricted to; None for all.
     monitor : Monitor
         Keeps the time.
+    sharpen : bool
+        Whether to solve again, more accurately, where the result is not near enough to the optimum.
 
     Returns
     -------
@@ -86,7 +88,7 @@ def polish(
     """
     check_usable(result)
     best = best_attempt(problem, patterns, *_start_of(result, problem), monitor=monitor)
-    if best[1] > GOOD and patterns is None and not problem.is_interpolation:
+    if sharpen and best[1] > GOOD and patterns is None and not problem.is_interpolation:
         again = best_attempt(problem, patterns, *_sharpened(problem, result.network, monitor), monitor=monitor)
         best = min(best, again, key=lambda attempt: attempt[1])
     return best
@@ -102,15 +104,20 @@ def best_attempt(
     monitor: Monitor | None = None,
 ) -> tuple[Stationary, float]:
     """The first good one of at most `most` attempts from a network and a dual variable, or the best, and its error."""
-    attempts: list[tuple[Stationary, float]] = []
+    best: tuple[Stationary, float] | None = None
     for kink, negligible in itertools.islice(itertools.product(KINKS, NEGLIGIBLE), most):
         if monitor is not None:
             monitor.check_time(POLISHING)
         state = _attempt(problem, network, nu, kink, negligible)
-        attempts.append((state, max(state.error, violation(state, patterns, n_random))))
-        if attempts[-1][1] <= GOOD:
-            return attempts[-1]
-    return min(attempts, key=lambda attempt: attempt[1])
+        if best is not None and state.error >= best[1]:
+            continue  # whatever its violation, it is no better
+        error = max(state.error, violation(state, patterns, n_random))
+        if best is None or error < best[1]:
+            best = state, error
+        if error <= GOOD:
+            break
+    assert best is not None
+    return best
 
 
 def violation(state: Stationary, patterns: Patterns | None, n_random: int | None = None) -> float:

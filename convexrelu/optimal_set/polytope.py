@@ -104,6 +104,11 @@ class Polytope:
             raise ArithmeticError(f"the linear program over the optimal set failed: {answer.message}")
         return self.corrected(np.asarray(answer.x) * self.scale)
 
+    def bounded(self) -> Polytope:
+        """The same where the sum of the weights is not the same all over: its largest may be larger than `total`."""
+        largest = float(self.minimize(-np.ones(self.size)).sum())
+        return Polytope(self.A, self.g, self.Q, max(largest, self.total))
+
     # -- shape --------------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -242,10 +247,3 @@ class Polytope:
                 if (rows @ ray >= -ZERO).all() and not any(np.linalg.norm(ray - r) <= 1e-6 for r in found):
                     found.append(ray)
                     yield ray
-
-
-def bounded(A: Array, g: Array, Q: Array, total: float) -> Polytope:
-    """The polytope of weights whose sum is not the same all over, found to be larger than `total` perhaps."""
-    polytope = Polytope(A, g, Q, total)
-    largest = float(polytope.minimize(-np.ones(A.shape[1])).sum())
-    return Polytope(A, g, Q, max(largest, total))

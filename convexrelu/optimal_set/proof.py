@@ -47,6 +47,15 @@ def census_of(census: Census, result: Result) -> Proof:
     return _by_exclusion(census)
 
 
+def met_by(census: Census, result: Result) -> Proof:
+    """What is active as far as is cheap to tell: by listing where the patterns are at hand, else by a search."""
+    patterns = census.patterns or _patterns_at_hand(census, result)
+    if patterns is not None:
+        return _by_listing(census, patterns, f"the {len(patterns)} patterns was checked")
+    found = census.directions(census.searched())
+    return Proof(found, False, "a search met no others", all(map(census.is_isolated, found.neurons)))
+
+
 def _by_listing(census: Census, patterns: Patterns, what: str) -> Proof:
     candidates, continuum = census.listed(patterns)
     if not continuum:
@@ -83,10 +92,17 @@ def _by_exclusion(census: Census) -> Proof:
 
 def _all_patterns(census: Census, result: Result) -> Patterns | None:
     """All patterns, if they are few."""
-    given = result.given_patterns
-    if given is not None and given.complete and given.key == census.arrangement.key:
-        return given
+    known = _patterns_at_hand(census, result)
+    if known is not None:
+        return known
     try:
         return enumerate_arrangement(census.arrangement, FEW)
     except TooManyPatternsError:
         return None
+
+
+def _patterns_at_hand(census: Census, result: Result) -> Patterns | None:
+    """All patterns, if the result has them."""
+    given = result.given_patterns
+    same = given is not None and given.complete and given.key == census.arrangement.key
+    return given if same else None

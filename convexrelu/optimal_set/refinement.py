@@ -50,7 +50,9 @@ KINKS = (1e-6, 1e-4, 1e-8)
 ARMS = (1e-6, 1e-4, 1e-8)
 
 
-def optimum_of(result: Result, problem: TrainingProblem, patterns: Patterns | None, monitor: Monitor) -> Optimum:
+def optimum_of(
+    result: Result, problem: TrainingProblem, patterns: Patterns | None, monitor: Monitor, sharpen: bool = True
+) -> Optimum:
     """The optimum of a result to rounding, and how far from optimal it still is.
 
     Parameters
@@ -63,6 +65,8 @@ def optimum_of(result: Result, problem: TrainingProblem, patterns: Patterns | No
         What its optimality is restricted to; None for all.
     monitor : Monitor
         Keeps the time.
+    sharpen : bool
+        Whether to solve again, more accurately, where the result is not near enough to the optimum.
 
     Raises
     ------
@@ -76,10 +80,10 @@ def optimum_of(result: Result, problem: TrainingProblem, patterns: Patterns | No
     check_usable(result)
     _check_loss(problem)
     if problem.Y.shape[1] == 1 and isinstance(problem.loss, SquaredLoss | ExactFit):
-        return Optimum.of_stationary(*polish(result, problem, patterns, monitor))
+        return Optimum.of_stationary(*polish(result, problem, patterns, monitor, sharpen))
     heavy = result.problem.sample_weight > 0
     best = _refined(problem, patterns, result.network, result.solution.dual[heavy], monitor)
-    if best.accuracy > GOOD and patterns is None:
+    if sharpen and best.accuracy > GOOD and patterns is None:
         solution = _sharpened(problem, result.network, monitor)
         again = _refined(problem, patterns, network_of(problem, solution, SHARP), solution.dual, monitor)
         best = min(best, again, key=lambda attempt: attempt.accuracy)
@@ -98,7 +102,7 @@ def _refined(
     problem: TrainingProblem, patterns: Patterns | None, network: Network, dual: Array, monitor: Monitor
 ) -> Optimum:
     """The first good attempt, or the best."""
-    attempts: list[Optimum] = []
+    best: Optimum | None = None
     seen: set[bytes] = set()
     for start, kink, exact, arms in _starts(problem, network, dual):
         state = NewtonState.of(start, kink, exact, arms)
@@ -108,10 +112,15 @@ def _refined(
         seen.add(key)
         monitor.check_time(POLISHING)
         refined = state.polished().optimum()
-        attempts.append(replace(refined, accuracy=max(refined.accuracy, violation(refined, patterns))))
-        if attempts[-1].accuracy <= GOOD:
+        if best is not None and refined.accuracy >= best.accuracy:
+            continue  # whatever its violation, it is no better
+        refined = replace(refined, accuracy=max(refined.accuracy, violation(refined, patterns)))
+        if best is None or refined.accuracy < best.accuracy:
+            best = refined
+        if best.accuracy <= GOOD:
             break
-    return min(attempts, key=lambda attempt: attempt.accuracy)
+    assert best is not None
+    return best
 
 
 def _starts(
