@@ -35,7 +35,7 @@ from convexrelu.optimal_set.optimum import Optimum
 from convexrelu.optimal_set.polish import network_of_neurons, without_idle_samples
 from convexrelu.optimal_set.polytope import POSITIVE, Polytope
 from convexrelu.optimal_set.predictions import Minimum, minimize_over, prediction_range, same_function, undetermined
-from convexrelu.optimal_set.proof import Proof, census_of, met_by
+from convexrelu.optimal_set.proof import Proof, census_of, met_by, patterns_at_hand
 from convexrelu.optimal_set.refinement import free_vectors, optimum_of, vectors
 from convexrelu.optimal_set.smallest import Smallest, smallest
 from convexrelu.optimal_set.stationary import Stationary
@@ -117,7 +117,8 @@ class OptimalSet:
         problem = without_idle_samples(result.problem)
         _check_bounded(problem)
         patterns = result.patterns if result.certificate.scope == "patterns" else None
-        optimum = optimum_of(result, problem, patterns, monitor, proven)
+        listed = patterns_at_hand(result, problem.arrangement) if patterns is None else patterns
+        optimum = optimum_of(result, problem, listed, monitor, proven and patterns is None)
         if optimum.accuracy > LEAST_ACCURACY:
             raise InvalidInputError(
                 f"`result` could not be brought to the optimum: its conditions still fail by {optimum.accuracy:.1g}. "

@@ -8,6 +8,7 @@ import numpy as np
 
 from convexrelu.errors import TooManyPatternsError
 from convexrelu.optimal_set.directions import Census, Directions
+from convexrelu.patterns.arrangement import Arrangement
 from convexrelu.patterns.enumeration import enumerate_arrangement
 from convexrelu.patterns.patterns import Patterns
 from convexrelu.pricing.exclusion import rule_out
@@ -49,7 +50,7 @@ def census_of(census: Census, result: Result) -> Proof:
 
 def met_by(census: Census, result: Result) -> Proof:
     """What is active as far as is cheap to tell: by listing where the patterns are at hand, else by a search."""
-    patterns = census.patterns or _patterns_at_hand(census, result)
+    patterns = patterns_at_hand(result, census.arrangement) if census.patterns is None else census.patterns
     if patterns is not None:
         return _by_listing(census, patterns, f"the {len(patterns)} patterns was checked")
     found = census.directions(census.searched())
@@ -92,7 +93,7 @@ def _by_exclusion(census: Census) -> Proof:
 
 def _all_patterns(census: Census, result: Result) -> Patterns | None:
     """All patterns, if they are few."""
-    known = _patterns_at_hand(census, result)
+    known = patterns_at_hand(result, census.arrangement)
     if known is not None:
         return known
     try:
@@ -101,8 +102,7 @@ def _all_patterns(census: Census, result: Result) -> Patterns | None:
         return None
 
 
-def _patterns_at_hand(census: Census, result: Result) -> Patterns | None:
-    """All patterns, if the result has them."""
+def patterns_at_hand(result: Result, arrangement: Arrangement) -> Patterns | None:
+    """All patterns of the arrangement, if the result has them."""
     given = result.given_patterns
-    same = given is not None and given.complete and given.key == census.arrangement.key
-    return given if same else None
+    return given if given is not None and given.complete and given.key == arrangement.key else None
