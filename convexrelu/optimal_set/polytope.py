@@ -93,8 +93,8 @@ class Polytope:
         """Weights that minimise cost . alpha, at a vertex."""
         from scipy.optimize import linprog  # a tenth of a second
 
-        if self.total == 0:
-            return np.zeros(self.size)
+        if self._is_point:
+            return self.center
         B, b = self.equations
         c = cost / self._units
         scale = float(np.abs(c).max(initial=0.0)) or 1.0
