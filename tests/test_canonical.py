@@ -89,12 +89,18 @@ def polygon(k):
     return np.column_stack([np.cos(angle), np.sin(angle)])
 
 
+# A plane in space: the coordinates that data are reduced to depend on the order of the samples.
+PLANE = np.array([[1.0, 2.0, 2.0], [2.0, 1.0, -2.0]]) / 3
+ZIGZAG = np.array([5.0, -5.0, 5.0, -5.0, 5.0, -5.0])
 LINE = np.arange(4.0)[:, None]
 NOT_UNIQUE = {
     "square": ("squared", polygon(4), np.ones(4), {"bias": "none"}),
     "pentagon": ("squared", polygon(5), np.ones(5), {"bias": "none"}),
     "hexagon, absolute": ("absolute", polygon(6), np.ones(6), {"bias": "none"}),
     "hexagon, huber": ("huber", polygon(6), np.ones(6), {"bias": "none"}),
+    "pentagon in space": ("squared", polygon(5) @ PLANE, np.ones(5), {"bias": "none"}),
+    "hexagon in space, skip": ("squared", polygon(6) @ PLANE, ZIGZAG, {"bias": "none", "skip": "free"}),
+    "median": ("absolute", np.eye(2) / 100, np.array([0.0, 1.0]), {"output_bias": "free"}),
     "line": ("interpolation", LINE, np.array([0.0, 0.0, 1.0, 3.0]), {"bias": "free"}),
     "line, skip": ("interpolation", LINE, np.array([0.0, 0.0, 1.0, 3.0]), {"bias": "free", "skip": "free"}),
     "bend": ("squared", LINE, np.array([0.0, 1.0, 1.0, 3.0]), {"bias": "free"}),
@@ -107,7 +113,7 @@ def test_one_of_many_optimal_networks_is_chosen(name):
     loss, X, y, kind = NOT_UNIQUE[name]
     order = np.random.default_rng(0).permutation(len(X))
     problems = list(retold(loss, X, y, order, **kind))
-    points = points_of(X, "none")  # these data leave no skip open
+    points = points_of(X, "free" if "space, skip" in name else "none")
     result = assert_one_network(problems, points)
     assert not result.optimal_set().is_unique
     listed = cr.solve(problems[0], patterns="enumerate")
