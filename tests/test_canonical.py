@@ -91,7 +91,7 @@ def polygon(k):
 
 # A plane in space: the coordinates that data are reduced to depend on the order of the samples.
 PLANE = np.array([[1.0, 2.0, 2.0], [2.0, 1.0, -2.0]]) / 3
-BOWL = 5 * polygon(6)[:, 0] ** 2
+HEPTAGONS = np.vstack([polygon(7), 2 * polygon(7)]) @ PLANE
 LINE = np.arange(4.0)[:, None]
 NOT_UNIQUE = {
     "square": ("squared", polygon(4), np.ones(4), {"bias": "none"}),
@@ -99,7 +99,7 @@ NOT_UNIQUE = {
     "hexagon, absolute": ("absolute", polygon(6), np.ones(6), {"bias": "none"}),
     "hexagon, huber": ("huber", polygon(6), np.ones(6), {"bias": "none"}),
     "pentagon in space": ("squared", polygon(5) @ PLANE, np.ones(5), {"bias": "none"}),
-    "hexagon in space, skip": ("squared", polygon(6) @ PLANE, BOWL, {"bias": "none", "skip": "free"}),
+    "heptagons in space, skip": ("squared", HEPTAGONS, np.repeat([0.0, 3.0], 7), {"bias": "none", "skip": "free"}),
     "median": ("absolute", np.eye(4) / 100, np.array([0.0, 1.0, 0.0, 1.0]), {"output_bias": "free"}),
     "line": ("interpolation", LINE, np.array([0.0, 0.0, 1.0, 3.0]), {"bias": "free"}),
     "line, skip": ("interpolation", LINE, np.array([0.0, 0.0, 1.0, 3.0]), {"bias": "free", "skip": "free"}),
