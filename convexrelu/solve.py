@@ -51,8 +51,8 @@ FINE = 1e-12
 FEW_NUMBERS, FEW_RANK = 3_000, 3
 # Numbers in the matrix of all optimal networks up to which the canonical one is taken from them; for problems of one
 # input, which the 1-D engine solves in milliseconds. Measured, in seconds of the processor, with the solve itself:
-# 0.06 / 0.6 at 100 x 5 (4,000 numbers), 0.5 / 3 at 500 x 6 (8,000); 0.04 / 0.005 at 100 x 1 (1,000).
-MOST_NUMBERS, MOST_ON_A_LINE = 20_000, 2_000
+# 0.06 / 0.6 at 100 x 5 (4,000 numbers), 0.3 / 3 at 500 x 6 (8,000); 0.2 / 6 at 215 x 2 (absolute); 0.04 / 0.005 at 100 x 1 (1,000).
+MOST_NUMBERS, MOST_ON_A_LINE = 50_000, 2_000
 
 
 @overload
@@ -173,7 +173,7 @@ def solve(
     open, of costs of samples times how far they are beyond the kink. Such a network has no more neurons than samples
     (and tasks), and neither the seed nor the order of the samples nor splitting one into two of half the weight changes
     what it predicts. `Result.canonical` says whether the rule was applied: not to results that are not proven optimal,
-    nor where neurons times predictions (for losses with kinks, neurons and predictions times these) are above 20,000,
+    nor where neurons times predictions (for losses with kinks, neurons and predictions times these) are above 50,000,
     for one input above 2,000. Predictions also stay the same for the networks of the 1-D engine, which uses no seed.
 
     References

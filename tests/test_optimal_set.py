@@ -493,6 +493,9 @@ def test_what_cannot_be_used_is_said(pentagon):
     stopped = replace(solve(polygon(5)), status=cr.Status.LIMIT)
     with pytest.raises(InvalidInputError, match="needs the optimum"):
         stopped.optimal_set()
+    idle = cr.TrainingProblem([[1.0], [2.0], [-1.0]], [1.0, 2.0, 0.0], 0.1, sample_weight=[1.0, 0.0, 1.0])
+    with pytest.raises(UnsupportedError, match="drop the samples of weight zero"):
+        cr.solve(idle, patterns=3).optimal_set()
     with pytest.raises(InvalidInputError, match="`X_new` must have 2 columns"):
         pentagon.prediction_range([[1.0]])
     with pytest.raises(InvalidInputError, match="`k` must be an integer"):

@@ -26,6 +26,7 @@ from convexrelu.monitor import Monitor
 from convexrelu.network import Network
 from convexrelu.optimal_set.generic import generic_costs
 from convexrelu.optimal_set.optimal_set import OptimalSet
+from convexrelu.optimal_set.polish import GOOD
 from convexrelu.problem import TrainingProblem
 from convexrelu.recovery import solution_of_network
 from convexrelu.result import Result, Status
@@ -48,10 +49,11 @@ def with_canonical_network(result: Result, monitor: Monitor, most: int) -> Resul
     Returns
     -------
     Result
-        Of the same status, by the same lower bound. `canonical` says whether the rule chose its network. Where several
-        tasks have infinitely many active directions it did not, but the network is optimal to rounding all the same.
+        Of the same status, by the same lower bound. `canonical` says whether the rule chose its network. It did not
+        where several tasks have infinitely many active directions, nor where Newton's method cannot tell which are
+        active; such a network is an optimal one, too, as near to the optimum as could be.
     """
-    if result.status not in (Status.OPTIMAL, Status.PATTERN_OPTIMAL) or monitor.should_stop() or _size(result) > most:
+    if result.status not in (Status.OPTIMAL, Status.PATTERN_OPTIMAL) or monitor.interrupted or _size(result) > most:
         return result
     try:
         # What comes of numbers that overflow is judged by its objective.
@@ -78,7 +80,8 @@ def _replaced(result: Result, optimal: OptimalSet, network: Network) -> Result:
     if not proof.gap <= result.certificate.gap + ROUNDING:
         return result
     solution = solution_of_network(result.problem, network, result.solution.dual, result.solution.message)
-    return replace(result, network=network, certificate=proof, solution=solution, canonical=optimal.is_finite)
+    certain = optimal.is_finite and optimal.accuracy <= GOOD
+    return replace(result, network=network, certificate=proof, solution=solution, canonical=certain)
 
 
 def _canonical_weights(optimal: OptimalSet) -> Array:

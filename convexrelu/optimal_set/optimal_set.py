@@ -117,6 +117,11 @@ class OptimalSet:
         problem = without_idle_samples(result.problem)
         _check_bounded(problem)
         patterns = result.patterns if result.certificate.scope == "patterns" else None
+        if patterns is not None and len(problem.X) < len(result.problem.X):
+            raise UnsupportedError(
+                "the optimal set over given patterns needs every sample that these tell apart: drop the samples of "
+                "weight zero from the problem, and their columns from the patterns."
+            )
         listed = patterns_at_hand(result, problem.arrangement) if patterns is None else patterns
         optimum = optimum_of(result, problem, listed, monitor, proven and patterns is None)
         if optimum.accuracy > LEAST_ACCURACY:
