@@ -112,7 +112,8 @@ class Result:
     canonical : bool
         Whether the network is the one that the rule of `solve` chooses among all optimal ones, to rounding. The rule is
         applied to the neurons that a search finds; `optimal_set()` proves that there are no others. False where nothing
-        is proven optimal, where several tasks have infinitely many optimal neurons, and for problems too large for it.
+        is proven optimal, where several tasks have infinitely many optimal neurons, for problems too large for it, and
+        where Newton's method does not bring the optimum to rounding.
     """
 
     network: Network

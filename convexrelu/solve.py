@@ -49,10 +49,12 @@ FINE = 1e-12
 # program is. Measured, in seconds of the processor, against generation: 0.1 / 0.4 at 6 x 1 with 3 tasks, at 12 x 2 with
 # as many 3 / 10 (absolute) and 3 / 2.3 (hinge), but 19 / 8 at 30 x 2 with two.
 FEW_NUMBERS, FEW_RANK = 3_000, 3
-# Numbers in the matrix of all optimal networks up to which the canonical one is taken from them; for problems of one
-# input, which the 1-D engine solves in milliseconds. Measured, in seconds of the processor, with the solve itself:
-# 0.06 / 0.6 at 100 x 5 (4,000 numbers), 0.3 / 3 at 500 x 6 (8,000); 0.2 / 6 at 215 x 2 (absolute); 0.04 / 0.005 at 100 x 1 (1,000).
-MOST_NUMBERS, MOST_ON_A_LINE = 50_000, 2_000
+# The size up to which the canonical network is looked for: samples, tasks squared and neurons multiplied; with a loss of
+# kinks neurons and predictions. Less for one input, which the 1-D engine solves in milliseconds. Measured, in seconds
+# of the processor, with the solve itself: 0.07 / 0.7 at 100 x 5 (2,600), 0.3 / 3 at 500 x 6 (8,000), 0.5 / 5 at
+# 1000 x 3 (30,000), 0.2 / 6 at 215 x 2 (absolute loss, 57,000), 0.3 / 10 at 60 x 3 with 3 tasks (27,000); 0.04 / 0.03
+# at 100 x 1 (absolute, 11,000), 0.06 / 0.006 at 500 x 1 (9,500).
+LARGEST, LARGEST_ON_A_LINE = 100_000, 12_000
 
 
 @overload
@@ -168,13 +170,14 @@ def solve(
     they are complete; a program over p patterns of rank r has 2 p (r + 1) + n variables. The exact program of T tasks
     has a semidefinite matrix of order r + T for each simplicial cone (`effort["cones"]`): one to four for each pattern.
 
-    Where optimal networks are not unique, a rule chooses one: the least sum of c |w| |v| over its neurons, c a fixed
-    irregular cost between one and three of the neuron's direction (w, b, v), and, where the loss leaves predictions
-    open, of costs of samples times how far they are beyond the kink. Such a network has no more neurons than samples
-    (and tasks), and neither the seed nor the order of the samples nor splitting one into two of half the weight changes
-    what it predicts. `Result.canonical` says whether the rule was applied: not to results that are not proven optimal,
-    nor where neurons times predictions (for losses with kinks, neurons and predictions times these) are above 50,000,
-    for one input above 2,000. Predictions also stay the same for the networks of the 1-D engine, which uses no seed.
+    Where optimal networks are not unique a rule chooses one: that with the least sum of c |w| |v| over its neurons,
+    where c is a fixed irregular function, between one and three, of the neuron's direction (w, b, v), with |(w, b)| for
+    |w| if biases are penalised; to this a loss that leaves predictions open adds such costs of its samples times how
+    far they are beyond the kink. It has no more neurons than predictions, and what it predicts does not depend on the
+    seed, on the order of the samples or on splitting one into two of half the weight: not anywhere, unless the data
+    leave a free skip undetermined. `Result.canonical` says whether the rule was applied: to results that are proven
+    optimal and not too large (samples times neurons up to 100,000; for one input 12,000; neurons and samples count for
+    losses with kinks, and several tasks by their square).
 
     References
     ----------
@@ -215,8 +218,8 @@ def solve(
         chosen = choose_patterns(problem, patterns, random_state)
         monitor.lap("patterns")
         result = _solved_over(problem, chosen, _program_solver(backend), tol, monitor, verbose, options)
-    most = MOST_ON_A_LINE if takes_one_input(problem) else MOST_NUMBERS
-    return with_canonical_network(result, monitor, most) if canonical else result
+    largest = LARGEST_ON_A_LINE if takes_one_input(problem) else LARGEST
+    return with_canonical_network(result, monitor, largest) if canonical else result
 
 
 def _check_gated(patterns: str | int | Patterns, unused: Mapping[str, object]) -> None:

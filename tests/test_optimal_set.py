@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strategies import data, examples, interpolation_problems, kinds_of, problems, vectors, with_data
 
 import convexrelu as cr
-from convexrelu.errors import InvalidInputError
+from convexrelu.errors import InvalidInputError, UnsupportedError
 from convexrelu.optimal_set import permute, split
 
 SOLVER = 1e-6  # what cvxpy programs with default tolerances leave, relative

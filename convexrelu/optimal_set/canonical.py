@@ -35,7 +35,7 @@ from convexrelu.result import Result, Status
 ROUNDING = 1e-13
 
 
-def with_canonical_network(result: Result, monitor: Monitor, most: int) -> Result:
+def with_canonical_network(result: Result, monitor: Monitor, largest: int) -> Result:
     """The result with the canonical network; the same one where that cannot be told, or would cost more.
 
     Parameters
@@ -43,8 +43,8 @@ def with_canonical_network(result: Result, monitor: Monitor, most: int) -> Resul
     result : Result
     monitor : Monitor
         Keeps the time: where it is over, the result stays as it is.
-    most : int
-        The same for problems with more numbers in the matrix of the polytope.
+    largest : int
+        The same for problems of a larger `_size`.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def with_canonical_network(result: Result, monitor: Monitor, most: int) -> Resul
         where several tasks have infinitely many active directions, nor where Newton's method cannot tell which are
         active; such a network is an optimal one, too, as near to the optimum as could be.
     """
-    if result.status not in (Status.OPTIMAL, Status.PATTERN_OPTIMAL) or monitor.interrupted or _size(result) > most:
+    if result.status not in (Status.OPTIMAL, Status.PATTERN_OPTIMAL) or monitor.interrupted or _size(result) > largest:
         return result
     try:
         # What comes of numbers that overflow is judged by its objective.
@@ -68,10 +68,10 @@ def with_canonical_network(result: Result, monitor: Monitor, most: int) -> Resul
 
 
 def _size(result: Result) -> int:
-    """About the numbers in the matrix of the polytope; where the loss has kinks a column for each prediction."""
+    """About the numbers in the matrix of the polytope, once more for each task, as Newton's steps take longer."""
     problem = result.problem
     columns = result.network.n_neurons + (0 if problem.loss.is_smooth else problem.Y.size)
-    return problem.Y.size * columns
+    return int(problem.Y.size * columns * problem.Y.shape[1])
 
 
 def _replaced(result: Result, optimal: OptimalSet, network: Network) -> Result:

@@ -111,7 +111,7 @@ class OptimalSet:
     def of(cls, result: Result, monitor: Monitor | None = None, proven: bool = True) -> OptimalSet:
         """The optimal set of a solved problem, in the time of the monitor; see `Result.optimal_set`.
 
-        With `proven=False` the directions that are cheap to find, from a result that needs no more accurate solve.
+        With `proven=False` the set of directions that are cheap to find, from a result that is near enough as it is.
         """
         monitor = monitor or Monitor()
         problem = without_idle_samples(result.problem)
@@ -134,7 +134,6 @@ class OptimalSet:
         proof: Proof = census_of(census, result) if proven else met_by(census, result)
         fits = fits_of(optimum, tol)
         polytope = _polytope(optimum, proof.directions, fits)
-        # The vertex of a rule needs no unit.
         polytope = polytope.bounded() if proven and fits.open.any() else polytope
         return cls(problem, proof.directions, fits, polytope, optimum, proof.complete, proof.text, proof.finite)
 

@@ -156,9 +156,14 @@ def correlations(
     Z, p = arrangement.Z, arrangement.n_penalized
     if p == 0 or not nu.any():
         return np.zeros((0, Z.shape[1])), np.zeros(0), np.zeros(0)
-    rng, count = np.random.default_rng(0), 100 + 50 * Z.shape[1] if n_random is None else n_random
+    rng, count = np.random.default_rng(0), _n_starts(arrangement) if n_random is None else n_random
     found = find_neurons(Z, nu, p, threshold=threshold, starts=starts, rng=rng, n_random=count)
     return found.neurons, found.signs, found.values
+
+
+def _n_starts(arrangement: Arrangement) -> int:
+    """Random starts of a search; two weights, each with its best bias, are all there is on a line with free biases."""
+    return 10 if arrangement.n_penalized == 1 else 100 + 50 * arrangement.Z.shape[1]
 
 
 def _start_of(result: Result, problem: TrainingProblem) -> tuple[Network, Array]:

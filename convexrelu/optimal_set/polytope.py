@@ -16,9 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, islice
+from typing import Any
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse
 
 from convexrelu.arrays import Array, BoolArray, row_norms
 from convexrelu.optimal_set.pruning import DEPENDENT, independent_weights, off_columns
@@ -95,14 +97,28 @@ class Polytope:
 
         if self._is_point:
             return self.center
-        B, b = self.equations
-        c = cost / self._units
+        B, b = self._shortest_equations
+        c = np.zeros(B.shape[1])
+        c[: self.size] = cost / self._units
         scale = float(np.abs(c).max(initial=0.0)) or 1.0
+        bounds = np.zeros((len(c), 2))
+        bounds[self.size :, 0], bounds[:, 1] = -np.inf, np.inf
         options = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
-        answer = linprog(c / scale, A_eq=B, b_eq=b, bounds=(0, None), method="highs", options=options)
+        answer = linprog(c / scale, A_eq=B, b_eq=b, bounds=bounds, method="highs", options=options)
         if answer.x is None:
             raise ArithmeticError(f"the linear program over the optimal set failed: {answer.message}")
-        return self.corrected(np.asarray(answer.x) * self.scale)
+        return self.corrected(np.asarray(answer.x)[: self.size] * self.scale)
+
+    @cached_property
+    def _shortest_equations(self) -> tuple[Any, Array]:
+        """`equations`, or A alpha + Q beta = g with beta free where that has fewer numbers: columns of samples do.
+
+        Measured with 300 samples of a loss with kinks: 0.01 s for a linear program instead of 0.17.
+        """
+        B, b = self.equations
+        size = row_norms(self.Q.T)
+        sparse = scipy.sparse.csc_array(np.hstack([self.A / self._units, self.Q[:, size > 0] / size[size > 0]]))
+        return (sparse, self.g / self.total) if sparse.nnz < B.size else (B, b)
 
     def bounded(self) -> Polytope:
         """The same where the sum of the weights is not the same all over: its largest may be larger than `total`."""

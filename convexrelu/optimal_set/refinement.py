@@ -86,7 +86,7 @@ def optimum_of(
         best = Optimum.of_stationary(*polish(result, problem, patterns, monitor, sharpen))
         if best.accuracy <= GOOD or not problem.is_interpolation:
             return best
-        # Its steps are slower, but lose no neurons where the equations are nearly singular.
+        # Slower steps, which lose no neurons where the equations are nearly singular.
         return min(best, refined(result.network, result.solution.dual[heavy]), key=_accuracy)
     best = refined(result.network, result.solution.dual[heavy])
     if sharpen and best.accuracy > GOOD:
