@@ -50,10 +50,10 @@ FINE = 1e-12
 # as many 3 / 10 (absolute) and 3 / 2.3 (hinge), but 19 / 8 at 30 x 2 with two.
 FEW_NUMBERS, FEW_RANK = 3_000, 3
 # The size up to which the canonical network is looked for: samples, tasks squared and neurons multiplied; for a loss
-# with kinks neurons and predictions. Less for one input, which the 1-D engine solves in milliseconds. Measured, in seconds
-# of the processor, with the solve itself: 0.07 / 0.7 at 100 x 5 (2,600), 0.3 / 3 at 500 x 6 (8,000), 0.5 / 5 at
-# 1000 x 3 (30,000), 0.2 / 6 at 215 x 2 (absolute loss, 57,000), 0.3 / 10 at 60 x 3 with 3 tasks (27,000); 0.04 / 0.03
-# at 100 x 1 (absolute, 11,000), 0.06 / 0.006 at 500 x 1 (9,500).
+# with kinks neurons and predictions. Less for one input, which the 1-D engine solves in milliseconds. Measured, in
+# seconds of the processor, with the solve itself: 0.07 / 0.7 at 100 x 5 (2,600), 0.3 / 3 at 500 x 6 (8,000), 0.5 / 5
+# at 1000 x 3 (30,000), 0.2 / 6 at 215 x 2 (absolute loss, 57,000), 0.3 / 10 at 60 x 3 with 3 tasks (27,000); 0.04 /
+# 0.03 at 100 x 1 (absolute, 11,000), 0.06 / 0.006 at 500 x 1 (9,500).
 LARGEST, LARGEST_ON_A_LINE = 100_000, 12_000
 
 
