@@ -10,7 +10,7 @@ from strategies import data, examples, modes, vectors
 
 import convexrelu as cr
 from convexrelu.monitor import Monitor
-from convexrelu.optimal_set.canonical import with_canonical_network
+from convexrelu.optimal_set import canonical
 from convexrelu.recovery import program_value
 
 LOSSES = ["squared", "huber", "logistic", "squared_hinge", "absolute", "hinge", "quantile", "interpolation"]
@@ -149,16 +149,30 @@ def pentagon():
 
 def test_a_network_that_would_cost_more_is_not_taken(pentagon):
     better = replace(pentagon, certificate=replace(pentagon.certificate, objective=pentagon.objective * (1 - 1e-6)))
-    assert with_canonical_network(better, Monitor(), 1000) is better
-    assert with_canonical_network(pentagon, Monitor(), 1000).canonical
+    assert canonical.with_canonical_network(better, Monitor(), 1000) is better
+    assert canonical.with_canonical_network(pentagon, Monitor(), 1000).canonical
 
 
 def test_the_rule_waits_for_nothing(pentagon):
     late = Monitor(time_limit=1e-9)
-    assert with_canonical_network(pentagon, late, 1000) is pentagon
+    assert canonical.with_canonical_network(pentagon, late, 1000) is pentagon
     stopped = replace(pentagon, status=cr.Status.UNPROVEN)
-    assert with_canonical_network(stopped, Monitor(), 1000) is stopped
-    assert with_canonical_network(pentagon, Monitor(), 10) is pentagon  # 5 samples times 4 neurons
+    assert canonical.with_canonical_network(stopped, Monitor(), 1000) is stopped
+    assert canonical.with_canonical_network(pentagon, Monitor(), 10) is pentagon  # 5 samples times 4 neurons
+
+
+def test_what_is_not_at_the_optimum_to_rounding_is_not_called_canonical(pentagon, monkeypatch):
+    monkeypatch.setattr(canonical, "GOOD", 0.0)
+    assert not canonical.with_canonical_network(pentagon, Monitor(), 1000).canonical
+
+
+@pytest.mark.parametrize("trouble", [KeyboardInterrupt, np.linalg.LinAlgError, cr.errors.UnsupportedError])
+def test_whatever_comes_between_the_optimal_network_is_returned(pentagon, monkeypatch, trouble):
+    def fails(*_):
+        raise trouble
+
+    monkeypatch.setattr(canonical, "_canonical_weights", fails)
+    assert canonical.with_canonical_network(pentagon, Monitor(), 1000) is pentagon
 
 
 def test_infinitely_many_optimal_neurons_are_not_chosen_from():
