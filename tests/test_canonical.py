@@ -14,7 +14,7 @@ from convexrelu.optimal_set import canonical
 from convexrelu.recovery import program_value
 
 LOSSES = ["squared", "huber", "logistic", "squared_hinge", "absolute", "hinge", "quantile", "interpolation"]
-SAME = 1e-6  # what the issue of canonical networks allows; measured differences are below 1e-12
+SAME = 1e-6  # what is asked for; the differences measured are below 1e-12
 ROUNDING = 1e-13
 
 
@@ -41,7 +41,8 @@ def assert_one_network(problems, points):
         any_optimum = cr.solve(problem, random_state=seed, canonical=False)
         result = cr.solve(problem, random_state=seed)
         assert result.status is any_optimum.status is cr.Status.OPTIMAL
-        assert result.objective == problem.objective(result.network) <= any_optimum.objective * (1 + ROUNDING)
+        assert result.objective == problem.objective(result.network)
+        assert result.objective <= any_optimum.objective + ROUNDING * max(any_optimum.objective, problem.negligible)
         assert result.canonical
         assert not any_optimum.canonical
         assert program_value(problem, result.solution) == pytest.approx(result.objective, abs=1e-9)
@@ -71,7 +72,9 @@ def test_a_rule_chooses_the_network(drawn):
         problems = list(retold(loss, X, y, order, **kind))
     except cr.errors.InvalidInputError:
         return  # targets that contradict each other; labels without a best network
-    assert_one_network(problems, points_of(X, kind["skip"]))
+    # Not where labels let a free skip grow for ever, nor where objectives are zero up to rounding.
+    if not problems[0].dual_domain.n_separated and cr.solve(problems[0]).objective > problems[0].negligible:
+        assert_one_network(problems, points_of(X, kind["skip"]))
 
 
 @examples(8)

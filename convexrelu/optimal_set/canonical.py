@@ -80,7 +80,7 @@ def _replaced(result: Result, optimal: OptimalSet, network: Network) -> Result:
     if not proof.gap <= result.certificate.gap + ROUNDING:
         return result
     solution = solution_of_network(result.problem, network, result.solution.dual, result.solution.message)
-    certain = optimal.is_finite and optimal.accuracy <= GOOD
+    certain = optimal.is_finite and optimal.accuracy <= GOOD and optimal.polytope.is_clear
     return replace(result, network=network, certificate=proof, solution=solution, canonical=certain)
 
 

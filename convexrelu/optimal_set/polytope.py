@@ -25,6 +25,9 @@ import scipy.sparse
 from convexrelu.arrays import Array, BoolArray, row_norms
 from convexrelu.optimal_set.pruning import DEPENDENT, independent_weights, off_columns
 
+# Independent predictions of real data are further from dependent than this; a dual variable that is not unique moves
+# directions by less.
+CLEAR = 1e-6
 # Weights below this fraction of the total are zero: linear programs are solved to 1e-10.
 ZERO = 1e-9
 # A linear program has to raise a weight to more than this fraction of the total to prove that it can be positive.
@@ -65,11 +68,23 @@ class Polytope:
     @cached_property
     def equations(self) -> tuple[Array, Array]:
         """(B, b) with independent rows, in units in which columns have norm one and the weights sum to about one."""
-        A = off_columns(self.Q, self.A)
         g = off_columns(self.Q, self.g[:, None])[:, 0]
-        U, singular, _ = np.linalg.svd(A / self._units, full_matrices=False)
-        U = U[:, singular > DEPENDENT * singular.max(initial=0.0)]
-        return U.T @ A / self._units, U.T @ g / (self.total or 1.0)
+        A, U, singular = self._decomposition
+        U = U[:, singular > DEPENDENT]
+        return U.T @ A, U.T @ g / (self.total or 1.0)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether predictions are either dependent or far from it: in between, rounding decides what can be traded."""
+        singular = self._decomposition[2]
+        return not ((singular > DEPENDENT) & (singular < CLEAR)).any()
+
+    @cached_property
+    def _decomposition(self) -> tuple[Array, Array, Array]:
+        """Columns of norm one, their left singular vectors, and singular values relative to the largest."""
+        A = off_columns(self.Q, self.A) / self._units
+        U, singular, _ = np.linalg.svd(A, full_matrices=False)
+        return A, U, singular / (singular.max(initial=0.0) or 1.0)
 
     @cached_property
     def _units(self) -> Array:
