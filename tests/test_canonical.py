@@ -104,6 +104,7 @@ NOT_UNIQUE = {
     "pentagon in space": ("squared", polygon(5) @ PLANE, np.ones(5), {"bias": "none"}),
     "heptagons in space, skip": ("squared", HEPTAGONS, np.repeat([0.0, 3.0], 7), {"bias": "none", "skip": "free"}),
     "median": ("absolute", np.eye(4) / 100, np.array([0.0, 1.0, 0.0, 1.0]), {"output_bias": "free"}),
+    "even": ("quantile", np.ones((6, 1)), np.array([2.0, -2.0, 3.0, -1.0, -2.0, 3.0]), {"skip": "free"}),
     "line": ("interpolation", LINE, np.array([0.0, 0.0, 1.0, 3.0]), {"bias": "free"}),
     "line, skip": ("interpolation", LINE, np.array([0.0, 0.0, 1.0, 3.0]), {"bias": "free", "skip": "free"}),
     "bend": ("squared", LINE, np.array([0.0, 1.0, 1.0, 3.0]), {"bias": "free"}),

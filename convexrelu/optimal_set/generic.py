@@ -13,5 +13,8 @@ def generic(count: int) -> Array:
 
 
 def generic_costs(rows: Array) -> Array:
-    """Costs (m,) between one and three of rows (m, k): 2 + cos(4 g . row), with g = `generic(k)`."""
-    return np.asarray(2.0 + np.cos(4.0 * (rows @ generic(rows.shape[1]))))
+    """Costs (m,) between one and three of rows (m, k): 2 + cos(1 + 4 g . row), with g = `generic(k)`.
+
+    Not an even function: data are often symmetric.
+    """
+    return np.asarray(2.0 + np.cos(1.0 + 4.0 * (rows @ generic(rows.shape[1]))))
