@@ -11,6 +11,7 @@ from strategies import data, examples, modes, vectors
 import convexrelu as cr
 from convexrelu.monitor import Monitor
 from convexrelu.optimal_set import canonical
+from convexrelu.optimal_set.generic import generic_costs
 from convexrelu.recovery import program_value
 
 LOSSES = ["squared", "huber", "logistic", "squared_hinge", "absolute", "hinge", "quantile", "interpolation"]
@@ -104,7 +105,6 @@ NOT_UNIQUE = {
     "pentagon in space": ("squared", polygon(5) @ PLANE, np.ones(5), {"bias": "none"}),
     "heptagons in space, skip": ("squared", HEPTAGONS, np.repeat([0.0, 3.0], 7), {"bias": "none", "skip": "free"}),
     "median": ("absolute", np.eye(4) / 100, np.array([0.0, 1.0, 0.0, 1.0]), {"output_bias": "free"}),
-    "even": ("quantile", np.ones((6, 1)), np.array([2.0, -2.0, 3.0, -1.0, -2.0, 3.0]), {"skip": "free"}),
     "line": ("interpolation", LINE, np.array([0.0, 0.0, 1.0, 3.0]), {"bias": "free"}),
     "line, skip": ("interpolation", LINE, np.array([0.0, 0.0, 1.0, 3.0]), {"bias": "free", "skip": "free"}),
     "bend": ("squared", LINE, np.array([0.0, 1.0, 1.0, 3.0]), {"bias": "free"}),
@@ -144,6 +144,11 @@ def test_samples_of_weight_zero_do_not_matter():
     assert few.canonical
     assert many.canonical
     assert many.network(more[0]) == pytest.approx(few.network(more[0]), abs=1e-12)
+
+
+def test_costs_tell_opposite_neurons_and_samples_apart():
+    rows = np.vstack([np.eye(3), -np.eye(3)])
+    assert np.diff(np.sort(generic_costs(rows))).min() > 0.01
 
 
 @pytest.fixture(scope="module")
