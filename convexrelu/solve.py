@@ -50,10 +50,10 @@ FINE = 1e-12
 # as many 3 / 10 (absolute) and 3 / 2.3 (hinge), but 19 / 8 at 30 x 2 with two.
 FEW_NUMBERS, FEW_RANK = 3_000, 3
 # The size up to which the canonical network is looked for: samples, tasks squared and neurons multiplied; for a loss
-# with kinks neurons and predictions. Less for one input, which the 1-D engine solves in milliseconds. Measured, in
-# seconds of the processor, with the solve itself: 0.07 / 0.7 at 100 x 5 (2,600), 0.3 / 3 at 500 x 6 (8,000), 0.5 / 5
-# at 1000 x 3 (30,000), 0.2 / 6 at 215 x 2 (absolute loss, 57,000), 0.3 / 10 at 60 x 3 with 3 tasks (27,000); 0.04 /
-# 0.03 at 100 x 1 (absolute, 11,000), 0.06 / 0.006 at 500 x 1 (9,500).
+# with kinks neurons and predictions. Less for one input and a smooth loss, which the 1-D engine solves in milliseconds.
+# Measured, in seconds of the processor, with the solve itself: 0.07 / 0.7 at 100 x 5 (2,600), 0.3 / 3 at 500 x 6
+# (8,000), 0.5 / 5 at 1000 x 3 (30,000), 0.2 / 6 at 215 x 2 (absolute loss, 57,000), 0.3 / 10 at 60 x 3 with 3 tasks
+# (27,000); 0.1 / 0.1 at 300 x 1 (absolute, 95,000), 0.06 / 0.006 at 500 x 1 (9,500), 0.9 / 0.4 at 2000 x 1 (26,000).
 LARGEST, LARGEST_ON_A_LINE = 100_000, 12_000
 
 
@@ -176,8 +176,8 @@ def solve(
     far they are beyond the kink. It has no more neurons than predictions, and what it predicts does not depend on the
     seed, on the order of the samples or on splitting one into two of half the weight: not anywhere, unless the data
     leave a free skip undetermined. `Result.canonical` says whether the rule was applied: to results that are proven
-    optimal and not too large (samples times neurons up to 100,000; for one input 12,000; neurons and samples count for
-    losses with kinks, and several tasks by their square).
+    optimal and not too large (samples times neurons up to 100,000; for one input and a smooth loss 12,000; neurons and
+    samples count for losses with kinks, and several tasks by their square).
 
     References
     ----------
@@ -218,7 +218,7 @@ def solve(
         chosen = choose_patterns(problem, patterns, random_state)
         monitor.lap("patterns")
         result = _solved_over(problem, chosen, _program_solver(backend), tol, monitor, verbose, options)
-    largest = LARGEST_ON_A_LINE if takes_one_input(problem) else LARGEST
+    largest = LARGEST_ON_A_LINE if problem.loss.is_smooth and takes_one_input(problem) else LARGEST
     return with_canonical_network(result, monitor, largest) if canonical else result
 
 
