@@ -70,7 +70,7 @@ def certify(
     if own.gap <= SHARE * tol:
         return own
     left = None if time_limit is None else max(time_limit - (time.perf_counter() - began), 1e-3)
-    result = solve(problem, tol=SHARE * tol, time_limit=left, warm_start=network)
+    result = solve(problem, tol=SHARE * tol, time_limit=left, warm_start=network, canonical=False)
     return min(own, certificate_of(problem, network, result), key=lambda c: c.gap)
 
 

@@ -69,9 +69,7 @@ class Follower:
     def solve(self, problem: TrainingProblem) -> Result:
         """The optimum of a problem that differs from the last one in weight decay or sample weights."""
         if problem.Y.shape[1] > 1 or not problem.loss.is_smooth:
-            result = solve(
-                problem, tol=self.tol, random_state=self.seed, max_boxes=self.max_boxes, warm_start=self.network
-            )
+            result = self._anew(problem)
             self.network = result.network
             return result
         state = None if self.last is None else self.moved(self.last, problem)
@@ -162,7 +160,17 @@ class Follower:
             result = generated_result(problem, found, self.tol, monitor)
             if result.status in (Status.OPTIMAL, Status.UNPROVEN):
                 return result
-        return solve(problem, tol=self.tol, random_state=self.seed, max_boxes=self.max_boxes, warm_start=self.network)
+        return self._anew(problem)
+
+    def _anew(self, problem: TrainingProblem) -> Result:
+        return solve(
+            problem,
+            tol=self.tol,
+            random_state=self.seed,
+            max_boxes=self.max_boxes,
+            warm_start=self.network,
+            canonical=False,
+        )
 
 
 def state_of(result: Result) -> Stationary | None:

@@ -167,4 +167,4 @@ def _resolved(problem: TrainingProblem, network: Network, tol: float, monitor: M
     if not len(patterns):
         return problem.linear_network()
     left = None if math.isinf(monitor.time_limit) else max(monitor.seconds_left, LEAST_SECONDS)
-    return solve(problem, patterns=patterns, tol=tol, time_limit=left).network
+    return solve(problem, patterns=patterns, tol=tol, time_limit=left, canonical=False).network

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convexrelu.arrays import Array, frozen
+from convexrelu.arrays import Array, frozen, row_norms
 from convexrelu.patterns.arrangement import arrange
 
 
@@ -39,6 +39,17 @@ class LinearPart:
             if self.skip == kind:
                 skip = self.basis @ coefficients[:r]
         return skip, constant - self.center @ skip
+
+    def from_weights(self, skip: Array, output_bias: Array) -> tuple[Array, Array]:
+        """Coefficients `free` (q, T) and `penalized` (q', T) of a skip (d, T) and an output bias (T,)."""
+        size = np.maximum(row_norms(self.basis), 1e-300)[:, None]  # columns may be in any units
+        line = np.asarray(np.linalg.lstsq(self.basis / size, skip / size, rcond=None)[0], dtype=float)
+        constant = (output_bias + self.center @ skip)[None]
+
+        def coefficients(kind: str) -> Array:
+            return np.vstack([line[: len(line) * (self.skip == kind)], constant[: self.output_bias == kind]])
+
+        return coefficients("free"), coefficients("penalized")
 
 
 def linear_part(X: Array, output_bias: str, skip: str) -> LinearPart:

@@ -1,4 +1,4 @@
-"""From a point of the convex program to a network: `network_of`.
+"""From a point of the convex program to a network and back: `network_of`, `solution_of_network`.
 
 Letters: `Z` (n, k) reduced data, `u` (k,) block weights, `v` unit output directions.
 """
@@ -37,6 +37,14 @@ def network_of(problem: TrainingProblem, solution: Solution, tol: float) -> Netw
         if value < objective or math.isinf(objective):
             best, objective = candidate, value
     return best
+
+
+def solution_of_network(problem: TrainingProblem, network: Network, nu: Array, message: str = "") -> Solution:
+    """A network as a point of the convex program, with a dual variable nu (n, T)."""
+    size = row_norms(network.output)
+    U = problem.arrangement.from_weights(network.hidden * size[:, None], network.hidden_bias * size)
+    free, penalized = problem.linear.from_weights(network.skip, network.output_bias)
+    return Solution(U, network.output / size[:, None], free, penalized, nu, message)
 
 
 def program_value(problem: TrainingProblem, solution: Solution) -> float:

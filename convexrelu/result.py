@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,7 +12,6 @@ import numpy as np
 
 from convexrelu.arrays import Array
 from convexrelu.certificate import Certificate
-from convexrelu.errors import InvalidInputError, UnsupportedError
 from convexrelu.kernel import Kernel, kernel_of
 from convexrelu.monitor import Monitor
 from convexrelu.network import Network
@@ -22,9 +21,6 @@ from convexrelu.validation import check_number
 
 if TYPE_CHECKING:
     from convexrelu.optimal_set import OptimalSet
-
-# Relative: objectives are sums, and those of two networks at the optimum differ by as much.
-ROUNDING = 1e-13
 
 
 class Status(Enum):
@@ -113,6 +109,11 @@ class Result:
     effort : mapping of str to int
         How hard pattern generation tried: its "rounds", the "starts" of its search for missing neurons (which proves
         nothing) and the "boxes" of its proofs.
+    canonical : bool
+        Whether the network is the one that the rule of `solve` chooses among all optimal ones, to rounding. The rule is
+        applied to the neurons that a search finds; `optimal_set()` proves that there are no others. False where nothing
+        is proven optimal, where several tasks have infinitely many optimal neurons, for problems too large for it, and
+        where Newton's method does not bring the optimum to rounding.
     """
 
     network: Network
@@ -123,6 +124,7 @@ class Result:
     given_patterns: Patterns | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     effort: Mapping[str, int] = field(default_factory=dict)
+    canonical: bool = False
 
     @property
     def objective(self) -> float:
@@ -200,57 +202,6 @@ class Result:
         if time_limit is not None:
             check_number(time_limit, "time_limit", above=0.0)
         return OptimalSet.of(self, Monitor(time_limit=time_limit))
-
-    def canonical(self, time_limit: float | None = None) -> Result:
-        """The same optimum by the canonical network: a rule chooses it, not the seed or the order of the samples.
-
-        Of all optimal networks it is that with the largest product of its neurons' weights, `OptimalSet.center`. Two
-        halves of a sample, a seed or a backend do not change what it predicts on the data; off the data they can only
-        move what the rule leaves open: the skip connection, and the kink of a free bias between samples.
-
-        Parameters
-        ----------
-        time_limit : float, optional
-            Seconds, for the set of optimal networks.
-
-        Returns
-        -------
-        Result
-            With that network, its certificate from the same lower bound, and the same status.
-
-        Raises
-        ------
-        InvalidInputError
-            As `optimal_set`; and where the canonical network would cost more than rounding above this one.
-        UnsupportedError
-            As `optimal_set`; and where the set of optimal networks is not proven complete, or infinite.
-        TimeLimitError
-            As `optimal_set`.
-
-        Notes
-        -----
-        It costs once to a few times what `solve` did, mostly to prove that no other neuron is active.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import convexrelu as cr
-        >>> X, y = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]), np.ones(4)
-        >>> result = cr.solve(cr.TrainingProblem(X, y, weight_decay=0.1, bias="none")).canonical()
-        >>> np.round(np.linalg.norm(result.network.hidden, axis=1), 4)
-        array([0.8106, 0.8106, 0.8106, 0.8106])
-        """
-        optimal = self.optimal_set(time_limit)
-        if not (optimal.complete and optimal.is_finite):
-            raise UnsupportedError(f"no network is canonical while others may be missing: {optimal.completeness}.")
-        network = optimal.center()
-        proof = replace(self.certificate, objective=self.problem.objective(network))
-        if proof.gap > self.certificate.gap + ROUNDING:
-            raise InvalidInputError(
-                f"`result` is nearer to the optimum (gap {self.certificate.gap:.2g}) than the canonical network can be "
-                f"computed ({proof.gap:.2g}); keep it, or rescale the data."
-            )
-        return replace(self, network=network, certificate=proof)
 
     def __repr__(self) -> str:
         c = self.certificate

@@ -181,7 +181,7 @@ class Verification:
         [0.0, 0.9]
         """
         points = self.problem.X if X_new is None else check_matrix(X_new, "X_new")
-        optimal = solve(self.problem, tol=1e-8, warm_start=self.improved).optimal_set()
+        optimal = solve(self.problem, tol=1e-8, warm_start=self.improved, canonical=False).optimal_set()
         return outside(self.network, points, *optimal.prediction_range(points))
 
     def __repr__(self) -> str:

@@ -212,7 +212,7 @@ def _optimum(problem: TrainingProblem, reduced: Network, tol: float, seconds: fl
         if own.gap <= SHARE * tol:
             return Result(found, own, Status.OPTIMAL, Solution.empty(problem, "over all patterns"), problem)
     cold = (one_task and problem.arrangement.Z.shape[1] <= COLD_RANK) or reduced.n_neurons > WARM_WIDTH
-    return solve(problem, tol=SHARE * tol, time_limit=seconds, warm_start=None if cold else reduced)
+    return solve(problem, tol=SHARE * tol, time_limit=seconds, warm_start=None if cold else reduced, canonical=False)
 
 
 def _settled(problem: TrainingProblem, objective: float, result: Result, tol: float, clock: _Clock) -> Result:
@@ -220,7 +220,7 @@ def _settled(problem: TrainingProblem, objective: float, result: Result, tol: fl
     limit = (1 - tol) * objective
     if result.status is not Status.OPTIMAL or not result.certificate.lower_bound < limit <= result.objective:
         return result
-    closer = solve(problem, tol=NEAR * tol, time_limit=clock.for_solver(), warm_start=result.network)
+    closer = solve(problem, tol=NEAR * tol, time_limit=clock.for_solver(), warm_start=result.network, canonical=False)
     return closer if closer.certificate.lower_bound > result.certificate.lower_bound else result
 
 

@@ -493,6 +493,9 @@ def test_what_cannot_be_used_is_said(pentagon):
     stopped = replace(solve(polygon(5)), status=cr.Status.LIMIT)
     with pytest.raises(InvalidInputError, match="needs the optimum"):
         stopped.optimal_set()
+    idle = cr.TrainingProblem([[1.0], [2.0], [-1.0]], [1.0, 2.0, 0.0], 0.1, sample_weight=[1.0, 0.0, 1.0])
+    with pytest.raises(UnsupportedError, match="drop the samples of weight zero"):
+        cr.solve(idle, patterns=3).optimal_set()
     with pytest.raises(InvalidInputError, match="`X_new` must have 2 columns"):
         pentagon.prediction_range([[1.0]])
     with pytest.raises(InvalidInputError, match="`k` must be an integer"):
@@ -509,64 +512,6 @@ def test_samples_are_reproducible(pentagon):
     one, same, other = (pentagon.sample(3, random_state=seed) for seed in (0, 0, 1))
     assert all(np.array_equal(a.hidden, b.hidden) for a, b in zip(one, same, strict=True))
     assert not np.array_equal(one[0].output, other[0].output)
-
-
-@examples(25)
-@given(st.data())
-def test_the_canonical_network_is_chosen_by_a_rule(drawn):
-    # Not the seed, nor the order of the samples, nor a sample in two halves changes it, on the data or off it.
-    X = drawn.draw(data(max_n=7))
-    y = drawn.draw(vectors(len(X)))
-    order = np.array(drawn.draw(st.permutations(range(len(X)))))
-    weight = np.ones(len(X) + 1)
-    weight[[0, -1]] = 0.5
-    loss = drawn.draw(st.sampled_from(["squared", "absolute", "hinge"]))
-    if loss == "hinge":
-        y = np.where(y > 0, 1.0, -1.0)
-    kind = {"loss": loss, "bias": drawn.draw(st.sampled_from(["none", "penalized"]))}
-    same = [
-        cr.TrainingProblem(X, y, 0.3, **kind),
-        cr.TrainingProblem(X[order], y[order], 0.3, **kind),
-        cr.TrainingProblem(np.vstack([X, X[:1]]), np.append(y, y[0]), 0.3, **kind, sample_weight=weight),
-    ]
-    points = np.vstack([X, np.random.default_rng(0).standard_normal((20, X.shape[1]))])
-    results = [cr.solve(problem, random_state=i) for i, problem in enumerate(same)]
-    canonical = [result.canonical() for result in results]
-    for before, after in zip(results, canonical, strict=True):
-        assert after.status is cr.Status.OPTIMAL
-        assert after.objective == after.problem.objective(after.network)
-        assert after.certificate.gap <= before.certificate.gap + 1e-13
-        assert after.network(points) == pytest.approx(canonical[0].network(points), abs=1e-6)
-
-
-def test_a_sample_in_two_halves_counts_once_where_predictions_can_move():
-    # The hinge loss is flat beyond the margin, where the first and the last sample are.
-    X = np.array([[1.0, 0.0], [2.0, 3.0], [-1.0, 2.0], [3.0, 0.0], [1.0, 2.0]])
-    y = np.array([1.0, -1.0, 1.0, -1.0, 1.0])
-    whole = cr.TrainingProblem(X, y, 0.015, loss="hinge", bias="free")
-    weight = np.array([0.5, 1, 1, 1, 1, 0.5])
-    halved = cr.TrainingProblem(
-        X[[0, 1, 2, 3, 4, 0]], y[[0, 1, 2, 3, 4, 0]], 0.015, loss="hinge", bias="free", sample_weight=weight
-    )
-    one, two = cr.solve(whole).canonical(), cr.solve(halved).canonical()
-    assert one.network(X) == pytest.approx(two.network(X), abs=1e-9)
-    assert one.network(X)[0] > 1.5
-
-
-def test_no_network_is_canonical_where_others_may_be_missing(pentagon, monkeypatch):
-    result = solve(polygon(5))
-    monkeypatch.setattr(
-        cr.Result, "optimal_set", lambda self, limit: replace(pentagon, complete=False, completeness="why")
-    )
-    with pytest.raises(UnsupportedError, match="may be missing: why"):
-        result.canonical()
-
-
-def test_a_canonical_network_that_is_less_accurate_is_refused(pentagon):
-    result = solve(polygon(5))
-    better = replace(result, certificate=replace(result.certificate, objective=result.objective * (1 - 1e-6)))
-    with pytest.raises(InvalidInputError, match="nearer to the optimum"):
-        better.canonical()
 
 
 def test_the_center_of_a_pentagon_is_symmetric(pentagon):

@@ -14,7 +14,6 @@ sample, any larger bias will do, a *ray*.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -23,6 +22,7 @@ import numpy as np
 from convexrelu.arrays import Array, BoolArray, IntArray, frozen, row_norms
 from convexrelu.monitor import Monitor
 from convexrelu.optimal_set.faces import REPEATED, maximisers
+from convexrelu.optimal_set.generic import generic
 from convexrelu.optimal_set.optimum import Optimum
 from convexrelu.optimal_set.polish import correlations
 from convexrelu.optimal_set.stationary import face_basis, tie_sizes
@@ -36,6 +36,8 @@ from convexrelu.problem import TrainingProblem
 # Relative: candidates this near the price of norm are refined, and refined ones are the same when this near each other.
 COARSE = 1e-6
 SAME = 1e-7
+# Decimals to which neurons of cost one are compared before they are refined.
+ALIKE = 9
 # How near to a sample a kink must be to lie on it: tried in this order, so that directions which only an inexact dual
 # variable tells from one on more kinks are taken for that one.
 KINKS = (1e-5, 1e-6, 1e-8, 1e-10)
@@ -150,58 +152,75 @@ class Census:
     def directions(self, candidates: Array) -> Directions:
         """The distinct active directions among and next to the candidates (m, k)."""
         found: list[Array] = []
-        for u in candidates:
+        for start in self._distinct(self._starts(candidates)):
             self.check_time()
-            for start in self._starts(u):
-                refined = self._refined(start)
-                if refined is not None and not any(self._same(refined, v) for v in found):
-                    found.append(refined)
+            refined = self._refined(start)
+            if refined is not None and not any(self._same(refined, v) for v in found):
+                found.append(refined)
         neurons = np.array(found).reshape(len(found), self.arrangement.Z.shape[1])
         outputs = self.optimum.correlations(neurons)
         outputs = outputs / row_norms(outputs)[:, None]
         segments = self._segments(neurons, outputs)
         return Directions(frozen(neurons), frozen(outputs), segments, self._rays(neurons))
 
-    def _starts(self, u: Array) -> Iterator[Array]:
-        """The neuron itself; with a free bias, those of its weights whose kink on a sample is nearly active."""
-        p, sign = self.arrangement.n_penalized, self._orientation(u)
+    def _starts(self, candidates: Array) -> Array:
+        """The neurons themselves; with a free bias, those of their weights whose kink on a sample is nearly active."""
+        candidates = self._distinct(self._oriented(candidates))
         if self.problem.bias != "free":
-            yield u * sign
-            return
-        for kink in np.unique(-(self.arrangement.Z[:, :p] @ u[:p])):
-            end = np.append(u[:p], kink)
-            if self._correlation(end) >= self.problem.penalty * (1.0 - COARSE):
-                yield end * sign
-
-    def _orientation(self, u: Array) -> float:
-        """-1 for the half of all neurons that another one stands for."""
+            return candidates
         p = self.arrangement.n_penalized
-        generic = np.random.default_rng(1).standard_normal(p)
-        return -1.0 if self.mirrored and float(generic @ u[:p]) < 0 else 1.0
+        rows = [candidates[:0]]
+        for w in self._distinct(candidates[:, :p]):
+            kinks = np.unique(-(self.arrangement.Z[:, :p] @ w))
+            ends = np.column_stack([np.tile(w, (len(kinks), 1)), kinks])
+            near = row_norms(self.optimum.correlations(ends)) >= self.problem.penalty * (1.0 - COARSE)
+            rows.append(ends[near])
+        return np.vstack(rows)
+
+    def _oriented(self, candidates: Array) -> Array:
+        """The half of all neurons that the other half stands for, if it does."""
+        hidden, _ = self.arrangement.to_weights(candidates)
+        turned = self.mirrored & (hidden @ generic(hidden.shape[1]) < 0)
+        return np.where(turned[:, None], -candidates, candidates)
 
     def _correlation(self, u: Array) -> float:
         return float(np.linalg.norm(self.optimum.correlations(u[None])))
 
     def _refined(self, u: Array) -> Array | None:
         """The neuron with its kinks on samples put there exactly and the best direction left; None if not active."""
-        pre, size = self.arrangement.Z @ u, tie_sizes(self.arrangement, u[None])[0]
         p = self.arrangement.n_penalized
         for kink in KINKS:
-            tight = np.abs(pre) <= kink * size
-            E = face_basis(self.arrangement, tight)
-            on = ((pre > 0) & ~tight)[:, None] * self.optimum.nu
-            left, singular, _ = np.linalg.svd(E.T @ (self.arrangement.Z.T @ on), full_matrices=False)
-            top = left[:, singular >= (1 - REPEATED) * singular.max(initial=0.0)]
+            E, top = self._face(u, kink)
             z = top @ (top.T @ (E[:p].T @ u[:p]))
             length = float(np.linalg.norm(z))
             if length > 0 and self._is_active(E @ z / length):
                 return np.asarray(E @ z / length)
         return None
 
+    def _face(self, u: Array, kink: float) -> tuple[Array, Array]:
+        """The face (k, r) of samples near its kink, and the best directions on it (r, t): more than one if tied."""
+        pre, size = self.arrangement.Z @ u, tie_sizes(self.arrangement, u[None])[0]
+        tight = np.abs(pre) <= kink * size
+        E = face_basis(self.arrangement, tight)
+        on = ((pre > 0) & ~tight)[:, None] * self.optimum.nu
+        left, singular, _ = np.linalg.svd(E.T @ (self.arrangement.Z.T @ on), full_matrices=False)
+        return E, left[:, singular >= (1 - REPEATED) * singular.max(initial=0.0)]
+
+    def is_isolated(self, u: Array) -> bool:
+        """Whether no other direction near an active one is active: of several tasks there may be infinitely many."""
+        return bool(self._face(u, KINKS[-1])[1].shape[1] == 1)
+
     def _is_active(self, u: Array) -> bool:
         if self._correlation(u) < self.level:
             return False
         return self.patterns is None or bool(inside(self.arrangement, self.patterns, u).any())
+
+    def _distinct(self, U: Array) -> Array:
+        """Neurons, or their weights, without those that agree with an earlier one, as those of one kink do."""
+        unit = np.ones(U.shape[1])
+        unit[self.arrangement.n_penalized :] = bias_radius(self.arrangement) or 1.0
+        first = np.unique((U / unit).round(ALIKE), axis=0, return_index=True)[1]
+        return np.asarray(U[np.sort(first)])
 
     def _same(self, u: Array, v: Array) -> bool:
         p, radius = self.arrangement.n_penalized, bias_radius(self.arrangement)

@@ -33,9 +33,9 @@ from convexrelu.optimal_set.fits import Fits, fits_of
 from convexrelu.optimal_set.membership import Membership, membership
 from convexrelu.optimal_set.optimum import Optimum
 from convexrelu.optimal_set.polish import network_of_neurons, without_idle_samples
-from convexrelu.optimal_set.polytope import POSITIVE, Polytope, bounded
+from convexrelu.optimal_set.polytope import POSITIVE, Polytope
 from convexrelu.optimal_set.predictions import Minimum, minimize_over, prediction_range, same_function, undetermined
-from convexrelu.optimal_set.proof import Proof, census_of
+from convexrelu.optimal_set.proof import Proof, census_of, met_by, patterns_at_hand
 from convexrelu.optimal_set.refinement import free_vectors, optimum_of, vectors
 from convexrelu.optimal_set.smallest import Smallest, smallest
 from convexrelu.optimal_set.stationary import Stationary
@@ -108,22 +108,33 @@ class OptimalSet:
     is_finite: bool = True
 
     @classmethod
-    def of(cls, result: Result, monitor: Monitor | None = None) -> OptimalSet:
-        """The optimal set of a solved problem, in the time of the monitor; see `Result.optimal_set`."""
+    def of(cls, result: Result, monitor: Monitor | None = None, proven: bool = True) -> OptimalSet:
+        """The optimal set of a solved problem, in the time of the monitor; see `Result.optimal_set`.
+
+        With `proven=False` the set of directions that are cheap to find, from a result that is near enough as it is.
+        """
         monitor = monitor or Monitor()
         problem = without_idle_samples(result.problem)
         _check_bounded(problem)
         patterns = result.patterns if result.certificate.scope == "patterns" else None
-        optimum = optimum_of(result, problem, patterns, monitor)
+        if patterns is not None and len(problem.X) < len(result.problem.X):
+            raise UnsupportedError(
+                "the optimal set over given patterns needs every sample that these tell apart: drop the samples of "
+                "weight zero from the problem, and their columns from the patterns."
+            )
+        listed = patterns_at_hand(result, problem.arrangement) if patterns is None else patterns
+        optimum = optimum_of(result, problem, listed, monitor, proven and patterns is None)
         if optimum.accuracy > LEAST_ACCURACY:
             raise InvalidInputError(
                 f"`result` could not be brought to the optimum: its conditions still fail by {optimum.accuracy:.1g}. "
                 "Solve with a smaller `tol`, or rescale the data."
             )
         tol = max(ACTIVE, 10 * optimum.accuracy)
-        proof: Proof = census_of(Census(optimum, patterns, tol, monitor), result)
+        census = Census(optimum, patterns, tol, monitor)
+        proof: Proof = census_of(census, result) if proven else met_by(census, result)
         fits = fits_of(optimum, tol)
         polytope = _polytope(optimum, proof.directions, fits)
+        polytope = polytope.bounded() if proven and fits.open.any() else polytope
         return cls(problem, proof.directions, fits, polytope, optimum, proof.complete, proof.text, proof.finite)
 
     def __repr__(self) -> str:
@@ -260,12 +271,10 @@ class OptimalSet:
         )
 
     def center(self) -> Network:
-        """The canonical network: of all optimal ones that with the largest product of its neurons' weights.
+        """The analytic centre: of all optimal networks that with the largest product of its neurons' weights.
 
-        It is the analytic centre of the set: every direction that some optimal network uses has a neuron, and neither
-        the seed, the order of the samples nor splitting one into two of half the weight changes it. Where predictions
-        can move, how far each different sample is beyond its kink is a factor of the product too. With a free bias
-        that is not determined, or a skip connection, the rule determines the weights of the directions, not those.
+        Every direction that some optimal network uses has a neuron. Where predictions can move, how far each different
+        sample is beyond its kink is a factor of the product too.
         """
         return self.network(self.polytope.center)
 
@@ -460,7 +469,7 @@ def _polytope(optimum: Optimum, directions: Directions, fits: Fits) -> Polytope:
     # Weights of samples are measured in units in which they are about as large as those of directions.
     unit = problem.loss.unit(problem.Y)
     total = total or unit / (float(row_norms(A.T).max(initial=0.0)) or 1.0)
-    return bounded(np.hstack([A, fits.columns(problem.X, problem.Y) * (unit / total)]), g, Q, total)
+    return Polytope(np.hstack([A, fits.columns(problem.X, problem.Y) * (unit / total)]), g, Q, total)
 
 
 def _at_vertex(optimum: Optimum, directions: Directions, polytope: Polytope) -> Stationary:

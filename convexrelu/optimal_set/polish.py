@@ -58,7 +58,7 @@ def without_idle_samples(problem: TrainingProblem) -> TrainingProblem:
 
 
 def polish(
-    result: Result, problem: TrainingProblem, patterns: Patterns | None, monitor: Monitor
+    result: Result, problem: TrainingProblem, patterns: Patterns | None, monitor: Monitor, sharpen: bool = True
 ) -> tuple[Stationary, float]:
     """The optimum to rounding, its neurons' predictions independent, and how far from optimal it still is.
 
@@ -69,9 +69,11 @@ def polish(
     problem : TrainingProblem
         That of the result `without_idle_samples`.
     patterns : Patterns or None
-        What its optimality is restricted to; None for all.
+        Those that neurons may have, if they are at hand: what the optimality is restricted to, or all there are.
     monitor : Monitor
         Keeps the time.
+    sharpen : bool
+        Whether to solve again, more accurately, where the result is not near enough to the optimum.
 
     Returns
     -------
@@ -86,7 +88,7 @@ def polish(
     """
     check_usable(result)
     best = best_attempt(problem, patterns, *_start_of(result, problem), monitor=monitor)
-    if best[1] > GOOD and patterns is None and not problem.is_interpolation:
+    if sharpen and best[1] > GOOD and not problem.is_interpolation:
         again = best_attempt(problem, patterns, *_sharpened(problem, result.network, monitor), monitor=monitor)
         best = min(best, again, key=lambda attempt: attempt[1])
     return best
@@ -102,15 +104,26 @@ def best_attempt(
     monitor: Monitor | None = None,
 ) -> tuple[Stationary, float]:
     """The first good one of at most `most` attempts from a network and a dual variable, or the best, and its error."""
-    attempts: list[tuple[Stationary, float]] = []
+    best: tuple[Stationary, float] | None = None
+    seen: set[bytes] = set()
     for kink, negligible in itertools.islice(itertools.product(KINKS, NEGLIGIBLE), most):
+        start = _start(problem, network, nu, kink, negligible)
+        key = start.active.tobytes() + start.z.tobytes()
+        if key in seen:  # most guesses agree
+            continue
+        seen.add(key)
         if monitor is not None:
             monitor.check_time(POLISHING)
-        state = _attempt(problem, network, nu, kink, negligible)
-        attempts.append((state, max(state.error, violation(state, patterns, n_random))))
-        if attempts[-1][1] <= GOOD:
-            return attempts[-1]
-    return min(attempts, key=lambda attempt: attempt[1])
+        state = start.polished()
+        if best is not None and state.error >= best[1]:
+            continue  # whatever its violation, it is no better
+        error = max(state.error, violation(state, patterns, n_random))
+        if best is None or error < best[1]:
+            best = state, error
+        if error <= GOOD:
+            break
+    assert best is not None
+    return best
 
 
 def violation(state: Stationary, patterns: Patterns | None, n_random: int | None = None) -> float:
@@ -123,8 +136,17 @@ def violation(state: Stationary, patterns: Patterns | None, n_random: int | None
     if patterns is None:
         found = float(correlations(problem.arrangement, nu[:, 0], state.neurons, 0.0, n_random)[2].max(initial=0.0))
     else:
-        found = dual_norm_over_patterns(problem.arrangement, patterns, nu).upper
+        found = met_over_patterns(problem.arrangement, patterns, nu)
     return max(found / problem.penalty - 1.0, 0.0)
+
+
+def met_over_patterns(arrangement: Arrangement, patterns: Patterns, nu: Array) -> float:
+    """The largest correlation over patterns: its bound where the dual norm is that over them, else what attains it.
+
+    The bound over complete patterns allows for cells too small to be listed, which is more than `GOOD`.
+    """
+    norm = dual_norm_over_patterns(arrangement, patterns, nu)
+    return norm.lower if patterns.complete else norm.upper
 
 
 def correlations(
@@ -134,9 +156,14 @@ def correlations(
     Z, p = arrangement.Z, arrangement.n_penalized
     if p == 0 or not nu.any():
         return np.zeros((0, Z.shape[1])), np.zeros(0), np.zeros(0)
-    rng, count = np.random.default_rng(0), 100 + 50 * Z.shape[1] if n_random is None else n_random
+    rng, count = np.random.default_rng(0), _n_starts(arrangement) if n_random is None else n_random
     found = find_neurons(Z, nu, p, threshold=threshold, starts=starts, rng=rng, n_random=count)
     return found.neurons, found.signs, found.values
+
+
+def _n_starts(arrangement: Arrangement) -> int:
+    """Random starts of a search; two weights, each with its best bias, are all there is on a line with free biases."""
+    return 10 if arrangement.n_penalized == 1 else 100 + 50 * arrangement.Z.shape[1]
 
 
 def _start_of(result: Result, problem: TrainingProblem) -> tuple[Network, Array]:
@@ -180,8 +207,8 @@ def network_of_neurons(
     return Network(hidden, hidden_bias, output, skip, output_bias, problem.bias)
 
 
-def _attempt(problem: TrainingProblem, network: Network, nu: Array, kink: float, negligible: float) -> Stationary:
-    """Newton's method from an independent part of the network."""
+def _start(problem: TrainingProblem, network: Network, nu: Array, kink: float, negligible: float) -> Stationary:
+    """An independent part of the network, from which Newton's method starts."""
     predictions = network(problem.X)[:, 0]
     arrangement, network = problem.arrangement, network.merged(kink)
     neurons = arrangement.from_weights(network.hidden, network.hidden_bias) * np.abs(network.output)
@@ -196,7 +223,7 @@ def _attempt(problem: TrainingProblem, network: Network, nu: Array, kink: float,
     kept = weights > negligible
     neurons, signs = (weights[:, None] * neurons)[kept], signs[kept]
     linear = _linear_coefficients(problem, predictions, neurons, signs)
-    return Stationary.of(problem, neurons, signs, linear, nu, kink).polished()
+    return Stationary.of(problem, neurons, signs, linear, nu, kink)
 
 
 def _linear_coefficients(problem: TrainingProblem, predictions: Array, neurons: Array, signs: Array) -> Array:

@@ -16,13 +16,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, islice
+from typing import Any
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse
 
 from convexrelu.arrays import Array, BoolArray, row_norms
 from convexrelu.optimal_set.pruning import DEPENDENT, independent_weights, off_columns
 
+# Independent predictions of real data are further from dependent than this; a dual variable that is not unique moves
+# directions by less.
+CLEAR = 1e-6
 # Weights below this fraction of the total are zero: linear programs are solved to 1e-10.
 ZERO = 1e-9
 # A linear program has to raise a weight to more than this fraction of the total to prove that it can be positive.
@@ -63,11 +68,23 @@ class Polytope:
     @cached_property
     def equations(self) -> tuple[Array, Array]:
         """(B, b) with independent rows, in units in which columns have norm one and the weights sum to about one."""
-        A = off_columns(self.Q, self.A)
         g = off_columns(self.Q, self.g[:, None])[:, 0]
-        U, singular, _ = np.linalg.svd(A / self._units, full_matrices=False)
-        U = U[:, singular > DEPENDENT * singular.max(initial=0.0)]
-        return U.T @ A / self._units, U.T @ g / (self.total or 1.0)
+        A, U, singular = self._decomposition
+        U = U[:, singular > DEPENDENT]
+        return U.T @ A, U.T @ g / (self.total or 1.0)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether predictions are either dependent or far from it: in between, rounding decides what can be traded."""
+        singular = self._decomposition[2]
+        return not ((singular > DEPENDENT) & (singular < CLEAR)).any()
+
+    @cached_property
+    def _decomposition(self) -> tuple[Array, Array, Array]:
+        """Columns of norm one, their left singular vectors, and singular values relative to the largest."""
+        A = off_columns(self.Q, self.A) / self._units
+        U, singular, _ = np.linalg.svd(A, full_matrices=False)
+        return A, U, singular / (singular.max(initial=0.0) or 1.0)
 
     @cached_property
     def _units(self) -> Array:
@@ -93,16 +110,35 @@ class Polytope:
         """Weights that minimise cost . alpha, at a vertex."""
         from scipy.optimize import linprog  # a tenth of a second
 
-        if self.total == 0:
-            return np.zeros(self.size)
-        B, b = self.equations
-        c = cost / self._units
+        if self._is_point:
+            return self.center
+        B, b = self._shortest_equations
+        c = np.zeros(B.shape[1])
+        c[: self.size] = cost / self._units
         scale = float(np.abs(c).max(initial=0.0)) or 1.0
+        bounds = np.zeros((len(c), 2))
+        bounds[self.size :, 0], bounds[:, 1] = -np.inf, np.inf
         options = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
-        answer = linprog(c / scale, A_eq=B, b_eq=b, bounds=(0, None), method="highs", options=options)
+        answer = linprog(c / scale, A_eq=B, b_eq=b, bounds=bounds, method="highs", options=options)
         if answer.x is None:
             raise ArithmeticError(f"the linear program over the optimal set failed: {answer.message}")
-        return self.corrected(np.asarray(answer.x) * self.scale)
+        return self.corrected(np.asarray(answer.x)[: self.size] * self.scale)
+
+    @cached_property
+    def _shortest_equations(self) -> tuple[Any, Array]:
+        """`equations`, or A alpha + Q beta = g with beta free where that has fewer numbers: columns of samples do.
+
+        Measured with 300 samples of a loss with kinks: 0.01 s for a linear program instead of 0.17.
+        """
+        B, b = self.equations
+        size = row_norms(self.Q.T)
+        sparse = scipy.sparse.csc_array(np.hstack([self.A / self._units, self.Q[:, size > 0] / size[size > 0]]))
+        return (sparse, self.g / self.total) if sparse.nnz < B.size else (B, b)
+
+    def bounded(self) -> Polytope:
+        """The same where the sum of the weights is not the same all over: its largest may be larger than `total`."""
+        largest = float(self.minimize(-np.ones(self.size)).sum())
+        return Polytope(self.A, self.g, self.Q, max(largest, self.total))
 
     # -- shape --------------------------------------------------------------------------------------------------------
 
@@ -242,10 +278,3 @@ class Polytope:
                 if (rows @ ray >= -ZERO).all() and not any(np.linalg.norm(ray - r) <= 1e-6 for r in found):
                     found.append(ray)
                     yield ray
-
-
-def bounded(A: Array, g: Array, Q: Array, total: float) -> Polytope:
-    """The polytope of weights whose sum is not the same all over, found to be larger than `total` perhaps."""
-    polytope = Polytope(A, g, Q, total)
-    largest = float(polytope.minimize(-np.ones(A.shape[1])).sum())
-    return Polytope(A, g, Q, max(largest, total))

@@ -8,6 +8,7 @@ import numpy as np
 
 from convexrelu.errors import TooManyPatternsError
 from convexrelu.optimal_set.directions import Census, Directions
+from convexrelu.patterns.arrangement import Arrangement
 from convexrelu.patterns.enumeration import enumerate_arrangement
 from convexrelu.patterns.patterns import Patterns
 from convexrelu.pricing.exclusion import rule_out
@@ -47,6 +48,15 @@ def census_of(census: Census, result: Result) -> Proof:
     return _by_exclusion(census)
 
 
+def met_by(census: Census, result: Result) -> Proof:
+    """What is active as far as is cheap to tell: by listing where the patterns are at hand, else by a search."""
+    patterns = patterns_at_hand(result, census.arrangement) if census.patterns is None else census.patterns
+    if patterns is not None:
+        return _by_listing(census, patterns, f"the {len(patterns)} patterns was checked")
+    found = census.directions(census.searched())
+    return Proof(found, False, "a search met no others", all(map(census.is_isolated, found.neurons)))
+
+
 def _by_listing(census: Census, patterns: Patterns, what: str) -> Proof:
     candidates, continuum = census.listed(patterns)
     if not continuum:
@@ -83,10 +93,16 @@ def _by_exclusion(census: Census) -> Proof:
 
 def _all_patterns(census: Census, result: Result) -> Patterns | None:
     """All patterns, if they are few."""
-    given = result.given_patterns
-    if given is not None and given.complete and given.key == census.arrangement.key:
-        return given
+    known = patterns_at_hand(result, census.arrangement)
+    if known is not None:
+        return known
     try:
         return enumerate_arrangement(census.arrangement, FEW)
     except TooManyPatternsError:
         return None
+
+
+def patterns_at_hand(result: Result, arrangement: Arrangement) -> Patterns | None:
+    """All patterns of the arrangement, if the result has them."""
+    given = result.given_patterns
+    return given if given is not None and given.complete and given.key == arrangement.key else None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -33,11 +34,11 @@ from convexrelu.optimal_set.polish import (
     anchored,
     check_usable,
     correlations,
+    met_over_patterns,
     polish,
 )
 from convexrelu.optimal_set.pruning import independent_weights
 from convexrelu.patterns.patterns import Patterns
-from convexrelu.pricing.dual_norm import dual_norm_over_patterns
 from convexrelu.pricing.task_search import find_joint_neurons
 from convexrelu.problem import TrainingProblem
 from convexrelu.recovery import network_of
@@ -50,7 +51,9 @@ KINKS = (1e-6, 1e-4, 1e-8)
 ARMS = (1e-6, 1e-4, 1e-8)
 
 
-def optimum_of(result: Result, problem: TrainingProblem, patterns: Patterns | None, monitor: Monitor) -> Optimum:
+def optimum_of(
+    result: Result, problem: TrainingProblem, patterns: Patterns | None, monitor: Monitor, sharpen: bool = True
+) -> Optimum:
     """The optimum of a result to rounding, and how far from optimal it still is.
 
     Parameters
@@ -60,9 +63,11 @@ def optimum_of(result: Result, problem: TrainingProblem, patterns: Patterns | No
     problem : TrainingProblem
         That of the result without samples of weight zero.
     patterns : Patterns or None
-        What its optimality is restricted to; None for all.
+        Those that neurons may have, if they are at hand: what the optimality is restricted to, or all there are.
     monitor : Monitor
         Keeps the time.
+    sharpen : bool
+        Whether to solve again, more accurately, where the result is not near enough to the optimum.
 
     Raises
     ------
@@ -75,15 +80,23 @@ def optimum_of(result: Result, problem: TrainingProblem, patterns: Patterns | No
     """
     check_usable(result)
     _check_loss(problem)
-    if problem.Y.shape[1] == 1 and isinstance(problem.loss, SquaredLoss | ExactFit):
-        return Optimum.of_stationary(*polish(result, problem, patterns, monitor))
     heavy = result.problem.sample_weight > 0
-    best = _refined(problem, patterns, result.network, result.solution.dual[heavy], monitor)
-    if best.accuracy > GOOD and patterns is None:
+    refined = partial(_refined, problem, patterns, monitor)
+    if problem.Y.shape[1] == 1 and isinstance(problem.loss, SquaredLoss | ExactFit):
+        best = Optimum.of_stationary(*polish(result, problem, patterns, monitor, sharpen))
+        if best.accuracy <= GOOD or not problem.is_interpolation:
+            return best
+        # Slower steps, which lose no neurons where the equations are nearly singular.
+        return min(best, refined(result.network, result.solution.dual[heavy]), key=_accuracy)
+    best = refined(result.network, result.solution.dual[heavy])
+    if sharpen and best.accuracy > GOOD:
         solution = _sharpened(problem, result.network, monitor)
-        again = _refined(problem, patterns, network_of(problem, solution, SHARP), solution.dual, monitor)
-        best = min(best, again, key=lambda attempt: attempt.accuracy)
+        best = min(best, refined(network_of(problem, solution, SHARP), solution.dual), key=_accuracy)
     return best
+
+
+def _accuracy(optimum: Optimum) -> float:
+    return optimum.accuracy
 
 
 def _check_loss(problem: TrainingProblem) -> None:
@@ -95,10 +108,10 @@ def _check_loss(problem: TrainingProblem) -> None:
 
 
 def _refined(
-    problem: TrainingProblem, patterns: Patterns | None, network: Network, dual: Array, monitor: Monitor
+    problem: TrainingProblem, patterns: Patterns | None, monitor: Monitor, network: Network, dual: Array
 ) -> Optimum:
     """The first good attempt, or the best."""
-    attempts: list[Optimum] = []
+    best: Optimum | None = None
     seen: set[bytes] = set()
     for start, kink, exact, arms in _starts(problem, network, dual):
         state = NewtonState.of(start, kink, exact, arms)
@@ -108,10 +121,15 @@ def _refined(
         seen.add(key)
         monitor.check_time(POLISHING)
         refined = state.polished().optimum()
-        attempts.append(replace(refined, accuracy=max(refined.accuracy, violation(refined, patterns))))
-        if attempts[-1].accuracy <= GOOD:
+        if best is not None and refined.accuracy >= best.accuracy:
+            continue  # whatever its violation, it is no better
+        refined = replace(refined, accuracy=max(refined.accuracy, violation(refined, patterns)))
+        if best is None or refined.accuracy < best.accuracy:
+            best = refined
+        if best.accuracy <= GOOD:
             break
-    return min(attempts, key=lambda attempt: attempt.accuracy)
+    assert best is not None
+    return best
 
 
 def _starts(
@@ -181,7 +199,7 @@ def _excess(optimum: Optimum, patterns: Patterns | None) -> float:
         Z, p, rng = arrangement.Z, arrangement.n_penalized, np.random.default_rng(0)
         return find_joint_neurons(Z, nu, p, threshold=0.0, starts=optimum.neurons, rng=rng, n_random=200).best
     if patterns is not None:
-        return dual_norm_over_patterns(arrangement, patterns, nu).upper
+        return met_over_patterns(arrangement, patterns, nu)
     return float(correlations(arrangement, nu[:, 0], optimum.neurons, 0.0)[2].max(initial=0.0))
 
 
