@@ -29,8 +29,12 @@ from convexrelu.univariate.slopes import BoxSlopes, Slopes
 
 # Share of the way to the boundary that a step goes at most.
 _SHORT_OF = 0.99
-# Where steps end further away than this many times their start's gap they begin anew with a wider one.
-_AWAY, _WIDER = 10.0, (1.0, 100.0)
+# Where steps end further away than so many times the smallest gap on the way, or bring the first one down to no less
+# than a share, they begin anew with a wider one.
+_AWAY, _NEARER, _WIDER = 10.0, 1e-3, (1.0, 100.0)
+# Steps while the gap was more than this share of the objective are computed in single precision; not those of losses
+# with arms, whose stiffness has no bound.
+_FAR = 1e-3
 # Rows this near to dependent, relative to their norms, are.
 _TIE = 1e-9
 # Neurons shorter than this, relative to the longest, are on their way to zero.
@@ -84,20 +88,18 @@ def minimise_in_cells(
 def _followed(
     cells: _Cells, point: _Point, tol: float, max_steps: int, should_stop: Callable[[], bool]
 ) -> tuple[_Point, bool]:
-    """Where the steps from a point end, and whether that is not far off: a start too near the boundary is stuck."""
-    first = np.inf
+    """Where the steps from a point end, and whether that is much nearer: a start too near the boundary is stuck."""
+    state = _State.of(cells, point, False)
+    first = least = state.gap
     for _ in range(max_steps):
-        state = _State.of(cells, point)
-        first = min(first, state.gap)
         if state.arrived(tol) or should_stop():
-            return point, True
+            return state.point, True
         new = state.step()
-        if not cells.are_inside(new):  # as near to the boundary as rounding allows
+        if not cells.are_inside(new) or state.gap > _AWAY * least:  # as near to the boundary as rounding allows
             break
-        if state.gap > _AWAY * first:
-            break
-        point = new
-    return point, state.gap < first
+        state = _State.of(cells, new, cells.box is None and state.gap > _FAR * abs(state.objective))
+        least = min(least, state.gap)
+    return state.point, state.gap < _NEARER * first
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,7 @@ class _State:
     system: NewtonSystem
 
     @classmethod
-    def of(cls, cells: _Cells, point: _Point) -> _State:
+    def of(cls, cells: _Cells, point: _Point, far: bool) -> _State:
         problem, p = cells.problem, cells.problem.n_penalized
         t = point.u @ problem.Z.T
         f = cells.fit(t, point.beta)
@@ -245,7 +247,9 @@ class _State:
         k = problem.Z.shape[1]
         blocks = (np.where(cells.e != 0, point.rho / point.r, 0.0) @ problem.outer).reshape(-1, k, k)
         blocks[:, :p, :p] += cones.rest
-        system = NewtonSystem(blocks, root * cells.weights, problem.Z, root[:, None] * problem.linear, problem.ridge)
+        system = NewtonSystem(
+            blocks, root * cells.weights, problem.Z, root[:, None] * problem.linear, problem.ridge, far
+        )
         return cls(
             cells,
             point,

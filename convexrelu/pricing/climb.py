@@ -23,6 +23,8 @@ _FLAT = 1e-6
 _STILL, _OUTSIDE = 1e-6, 1e-7
 # A pre-activation this small, relative to the norms of neuron and row, starts as a tight one.
 _TIE = 1e-9
+# Entries of an array (starts x samples) up to which the dozen in use at once stay in the cache.
+_CACHED = 98_304
 # Newton steps of a start that has arrived: each divides what is left by about 1e9.
 _SETTLING = 2
 # Kinks looked at in one step; a step ends at the last of them at the latest. Those further than this are none.
@@ -75,7 +77,12 @@ def _best_lengths(Z: Array, p: int, a: Array, u: Array) -> Array:
 
 
 class _Climb:
-    """All starts; `side` (B, n) is 1 where a sample is on, else -1; `tight` (B, n) samples stay on their kinks."""
+    """All starts.
+
+    `side` (B, n) is 1 where a sample is on, else -1; `loose` (B, n) is 0 where it is tight, and stays on its kink, else
+    1; `pull` (B, k) is the gradient of the correlation without the tight samples. Arrays are multiplied by zeros and
+    ones instead of masked, which costs several times as much.
+    """
 
     def __init__(self, Z: Array, n_penalized: int, a: Array, u: Array) -> None:
         self.Z, self.p, self.a, self.u = Z, n_penalized, a, u.copy()
@@ -84,39 +91,42 @@ class _Climb:
         self.stiff = np.where(self.sizes > 0, _STIFF / np.where(self.sizes > 0, self.sizes, 1.0) ** 2, 0.0)
         self.t = u @ self.rows
         self.lengths = np.linalg.norm(u, axis=1)
-        ties = np.abs(self.t) <= _TIE * self.lengths[:, None] * self.sizes
-        self.side, self.tight = np.where(self.t > 0, 1.0, -1.0), ties & (a < 0) & (self.stiff > 0)
+        tight = (np.abs(self.t) <= _TIE * self.lengths[:, None] * self.sizes) & (a < 0) & (self.stiff > 0)
+        self.side, self.loose = np.where(self.t > 0, 1.0, -1.0), 1.0 - tight
         self.c = (self.side > 0).astype(float)
+        self.pull = (a * (self.side > 0) * self.loose) @ Z
         # The starts at their ends, and what tight samples take of the gradient there: their weights times slopes.
         self.arrived, self.taken = np.zeros(len(u), dtype=bool), np.zeros_like(self.t)
-        # Curvature (B, k, k) of each start in the face of its tight samples, kept up to date.
+        # Curvature (B, k, k) of each start in the face of its tight samples, kept up to date, and what each adds to it.
         metric = np.diag(np.where(np.arange(Z.shape[1]) < n_penalized, 1.0, _FLAT))
-        outer = (Z[:, :, None] * Z[:, None, :]).reshape(len(Z), -1)
-        self.system = metric + ((self.tight * self.stiff) @ outer).reshape(len(u), *metric.shape)
+        self.stiffness = self.stiff[:, None, None] * Z[:, :, None] * Z[:, None, :]
+        self.system = metric + (tight @ self.stiffness.reshape(len(Z), -1)).reshape(len(u), *metric.shape)
 
     def run(self, max_steps: int) -> None:
-        """Step all starts until each has arrived."""
-        going = np.arange(len(self.u))
-        for _ in range(max_steps):
-            if not len(going):
-                break
+        """Step all starts until each has arrived: so many at a time as the cache takes, the next as others end."""
+        size = max(_CACHED // len(self.Z), 8)
+        left, going, waiting = np.full(len(self.u), max_steps), np.arange(0), np.arange(len(self.u))
+        while len(going) or len(waiting):
+            room = size - len(going)
+            going, waiting = np.concatenate([going, waiting[:room]]), waiting[room:]
+            left[going] -= 1
             going = self._step(going)
+            going = going[left[going] > 0]
         self._settle(np.flatnonzero(self.arrived))
 
     def _step(self, rows: IntArray) -> IntArray:
         """Move, or release a tight sample of, each of some starts; returns those that have not arrived."""
-        tight = self.tight[rows]
-        gradient, step, dt = self._newton(rows, np.zeros(tight.shape))
+        gradient, step, dt = self._newton(rows, self.pull[rows])
         still = np.linalg.norm(step, axis=1) <= _STILL * self.lengths[rows]
         moving = ~still
         slope = np.einsum("bj,bj->b", gradient[moving], step[moving])
-        self._move(rows[moving], step[moving], np.where(tight[moving], 0.0, dt[moving]), slope)
-        released = self._release(rows[still], np.where(tight[still], -self.stiff * dt[still], 0.0))
+        self._move(rows[moving], step[moving], dt[moving] * self.loose[rows[moving]], slope)
+        released = self._release(rows[still], -self.stiff * dt[still] * (1.0 - self.loose[rows[still]]))
         return np.concatenate([rows[moving], released])
 
-    def _newton(self, rows: IntArray, taken: Array) -> tuple[Array, Array, Array]:
-        """Gradients less what the tight samples take, steps to the maxima of the faces, changes of pre-activations."""
-        gradient = (self.a[rows] * ((self.side[rows] > 0) & ~self.tight[rows]) + taken) @ self.Z
+    def _newton(self, rows: IntArray, pull: Array) -> tuple[Array, Array, Array]:
+        """Gradients, steps to the maxima of the faces, changes of pre-activations."""
+        gradient = pull.copy()
         gradient[:, : self.p] -= self.u[rows, : self.p]
         step = np.linalg.solve(self.system[rows], gradient[:, :, None])[:, :, 0]
         return gradient, step, step @ self.rows
@@ -124,24 +134,27 @@ class _Climb:
     def _release(self, rows: IntArray, taken: Array) -> IntArray:
         """Release the tight sample with the most to gain, on the side that gains; returns the starts that have one."""
         a, at = self.a[rows], np.arange(len(rows))
-        excess = np.where(self.tight[rows], np.maximum(taken, a - taken), 0.0) * self.sizes
+        excess = (1.0 - self.loose[rows]) * np.maximum(taken, a - taken) * self.sizes
         worst = np.argmax(excess, axis=1)
         some = excess[at, worst] > _OUTSIDE * self.lengths[rows]
         self.arrived[rows[~some]], self.taken[rows[~some]] = True, taken[~some]
         rows, worst, at = rows[some], worst[some], at[some]
-        self._set_tight(rows, worst, False)
-        self.side[rows, worst] = np.where(taken[at, worst] < a[at, worst], 1.0, -1.0)
+        on = taken[at, worst] < a[at, worst]
+        self.loose[rows, worst], self.side[rows, worst] = 1.0, np.where(on, 1.0, -1.0)
+        self.system[rows] -= self.stiffness[worst]
+        self.pull[rows] += (on * a[at, worst])[:, None] * self.Z[worst]
         return rows
 
     def _settle(self, rows: IntArray) -> None:
         """Remove what is left of the gradient of starts that have arrived, and note their slopes."""
-        tight, taken = self.tight[rows], self.taken[rows]
+        tight, taken = self.loose[rows] == 0, self.taken[rows]
+        pull = (self.a[rows] * (self.side[rows] > 0) * ~tight) @ self.Z
         for _ in range(_SETTLING):
             off = self.u[rows] @ self.rows  # tight samples ought to be on their kinks
-            _, step, dt = self._newton(rows, np.where(tight, taken - self.stiff * off, 0.0))
+            _, step, dt = self._newton(rows, pull + (tight * (taken - self.stiff * off)) @ self.Z)
             self.u[rows] += step
-            taken = np.where(tight, taken - self.stiff * (off + dt), 0.0)
-        self.t[rows] = np.where(tight, 0.0, self.u[rows] @ self.rows)
+            taken = tight * (taken - self.stiff * (off + dt))
+        self.t[rows] = (self.u[rows] @ self.rows) * ~tight
         slopes = np.clip(taken / np.where(tight, self.a[rows], 1.0), 0.0, 1.0)
         self.c[rows] = np.where(tight, slopes, self.side[rows] > 0)
 
@@ -158,18 +171,30 @@ class _Climb:
         smooth, kinked = smooth[b, last], kinked[b, last] & ~smooth[b, last]
         length = np.where(smooth, top[b, last], at[b, last])
         passed, which = np.nonzero(np.arange(at.shape[1]) < (last + ~(smooth | kinked))[:, None])
-        side[passed, kinks[passed, which]] *= -1
+        self._pass(rows, passed, kinks[passed, which])
         self.u[rows] += length[:, None] * step
         self.lengths[rows] = np.maximum(self.lengths[rows], np.linalg.norm(self.u[rows], axis=1))
-        self.t[rows], self.side[rows] = t + length[:, None] * dt, side
-        stopped = kinks[b, last]
-        self.t[rows[kinked], stopped[kinked]] = 0.0
-        self._set_tight(rows[kinked], stopped[kinked], True)
+        dt *= length[:, None]
+        t += dt
+        self.t[rows] = t
+        self._tighten(rows[kinked], kinks[b, last][kinked])
 
-    def _set_tight(self, rows: IntArray, samples: IntArray, tight: bool) -> None:
-        self.tight[rows, samples] = tight
-        Z, stiff = self.Z[samples], self.stiff[samples] * (1 if tight else -1)
-        self.system[rows] += stiff[:, None, None] * Z[:, :, None] * Z[:, None, :]
+    def _pass(self, rows: IntArray, passed: IntArray, samples: IntArray) -> None:
+        """Turn samples on or off: `samples[j]` of the start `rows[passed[j]]`, in order."""
+        starts = rows[passed]
+        side = -self.side[starts, samples]
+        self.side[starts, samples] = side
+        first = np.flatnonzero(np.diff(starts, prepend=-1))
+        if len(first):
+            self.pull[starts[first]] += np.add.reduceat(
+                (side * self.a[starts, samples])[:, None] * self.Z[samples], first
+            )
+
+    def _tighten(self, rows: IntArray, samples: IntArray) -> None:
+        """Keep a sample of each start on its kink."""
+        self.pull[rows] -= ((self.side[rows, samples] > 0) * self.a[rows, samples])[:, None] * self.Z[samples]
+        self.t[rows, samples] = self.loose[rows, samples] = 0.0
+        self.system[rows] += self.stiffness[samples]
 
 
 def _next_kinks(t: Array, dt: Array, side: Array, a: Array) -> tuple[IntArray, Array, Array]:

@@ -39,12 +39,13 @@ _FIRST_STIFFNESS, _FINE_GROWTH = 10.0, 1.3
 # steps: more of them find 1 to 5 % better neurons in 10 to 20 % more time.
 _FINE_STEPS = 20
 _SHORTER_STEPS = (0.5, 0.2, 0.05)
-# How far, as unit vectors, starts near a neuron are from it. Measured on diabetes: nearer ones find more neurons, which
-# are mostly the same and worth little; with these the objective is reached in a sixth fewer rounds than at (0.02, 0.3).
-_NEARBY = (0.05, 1.0)
+# How far, as unit vectors, starts near a neuron are from it: those that take fine steps, and those that climb at once.
+# Measured on diabetes: nearer ones find more neurons, which are mostly the same and worth little; with these the
+# objective is reached in a sixth fewer rounds than at (0.02, 0.3).
+_NEARBY, _NEARER = (0.05, 1.0), (0.1, 0.7)
 # Entries of an array (starts x samples) up to which the dozen in use at once stay in the cache; and those of climbs,
-# which are faster together: they end one by one, and few at once leave the work to the interpreter.
-_CACHED, _TOGETHER = 32_768, 131_072
+# which see to that themselves: a matter of memory.
+_CACHED, _TOGETHER = 32_768, 1_000_000
 # Steps of a climb: most end after 2 k, in whose course they meet the k kinks of a local maximum.
 _CLIMB_STEPS = 100
 
@@ -151,6 +152,7 @@ def find_neurons(
     rng: np.random.Generator,
     n_random: int = 100,
     n_near: int = 0,
+    fine: bool = True,
     refine: bool = True,
     n_steps: int = 12,
 ) -> SearchResult:
@@ -173,7 +175,9 @@ def find_neurons(
     n_random : int
         Number of random starts: half are Gaussian directions, half combinations of data rows weighted by `nu`.
     n_near : int
-        Number of starts drawn around `starts`; they take fine steps instead of coarse ones.
+        Number of starts drawn around `starts`, which take no coarse steps.
+    fine : bool
+        Whether these take fine steps before they climb.
     refine : bool
         Whether to climb to exact local maxima (kinks included).
     n_steps : int
@@ -194,8 +198,8 @@ def find_neurons(
     fresh = _random_neurons(rows, nu, rng, n_random)
     batch = _coarse(rows, _start(rows, nu, np.vstack([starts, fresh])), n_steps)
     if len(starts) and n_near:
-        near = _start(rows, nu, _near(starts, rng, n_near))
-        batch = _stack([batch, _fine(rows, near) if refine else near])
+        near = _start(rows, nu, _near(starts, rng, n_near, _NEARBY if fine else _NEARER))
+        batch = _stack([batch, _fine(rows, near) if fine and refine else near])
     if refine and len(batch.u):
         batch = _climbed(rows, batch)
     return _collect(rows, batch, nu, threshold, 1e-9 if refine else 1e-4)
@@ -209,11 +213,11 @@ def _random_neurons(rows: _Rows, nu: Array, rng: np.random.Generator, n_random: 
     return np.vstack([gaussian, mixed])
 
 
-def _near(starts: Array, rng: np.random.Generator, n_near: int) -> Array:
+def _near(starts: Array, rng: np.random.Generator, n_near: int, distances: tuple[float, float]) -> Array:
     """Draw neurons around the starts: most local maxima that random ones miss are there."""
     unit = starts / np.linalg.norm(starts, axis=1)[:, None]
     near = unit[rng.integers(len(starts), size=n_near)]
-    low, high = np.log(_NEARBY)
+    low, high = np.log(distances)
     distance = np.exp(rng.uniform(low, high, n_near))[:, None]
     return np.asarray(near + distance * rng.standard_normal(near.shape) / math.sqrt(near.shape[1]))
 
