@@ -9,7 +9,7 @@ from strategies import data, examples, vectors
 
 import convexrelu as cr
 from convexrelu.native.bridge import reduced_problem
-from convexrelu.native.cell_program import _bits, in_cells, minimise_in_cells
+from convexrelu.native.cell_program import _bits, _Cells, _State, in_cells, minimise_in_cells
 from convexrelu.native.proximal import ProximalLoss
 from convexrelu.native.reduced import Iterate, evaluate
 
@@ -107,3 +107,30 @@ def test_neurons_of_one_cell_are_added_up():
     neurons = np.linalg.solve(problem.Z, pre.T).T
     joined = in_cells(problem, Iterate.of(problem, neurons, np.array([1.0, 1.0, 1.0, -1.0])))
     assert sorted(map(tuple, np.round(joined.neurons @ problem.Z.T, 9))) == [(1.0, -1.0), (1.0, 1.0), (4.0, 3.0)]
+
+
+def test_a_stop_at_rounding_is_the_end(monkeypatch):
+    # Steps end where rounding lets them go no further, far nearer than the start: to begin anew gains nothing.
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((30, 4)), rng.standard_normal(30)
+    problem = reduced_problem(cr.TrainingProblem(X, y, bias="none", weight_decay=0.1))
+    iterate = Iterate.of(problem, rng.standard_normal((20, 4)), rng.choice([-1.0, 1.0], 20))
+    starts = []
+    begin = _Cells.start
+    monkeypatch.setattr(_Cells, "start", lambda cells, *args: starts.append(args) or begin(cells, *args))
+    reached = evaluate(problem, minimise_in_cells(problem, iterate, tol=1e-30, first_gap=0.1))
+    assert len(starts) == 1
+    assert reached.objective == pytest.approx(program_value(problem, iterate), rel=1e-6)
+
+
+def test_steps_in_single_precision_differ_little():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((30, 4)), rng.standard_normal(30)
+    problem = reduced_problem(cr.TrainingProblem(X, y, bias="none", skip="free", weight_decay=0.1))
+    iterate = in_cells(problem, Iterate.of(problem, rng.standard_normal((20, 4)), rng.choice([-1.0, 1.0], 20)))
+    cells = _Cells.of(problem, iterate)
+    point = cells.start(iterate, 0.1)
+    exact, near = (_State.of(cells, point, single).step() for single in (False, True))
+    assert not np.array_equal(near.u, exact.u)
+    np.testing.assert_allclose(near.u, exact.u, rtol=1e-4, atol=1e-4 * np.abs(exact.u).max())
+    np.testing.assert_allclose(near.rho, exact.rho, rtol=1e-3, atol=1e-4 * exact.rho.max())

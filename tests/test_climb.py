@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from oracles import dual_norm
 
-from convexrelu.pricing.climb import climb
+import convexrelu.pricing.climb as climbs
+from convexrelu.pricing.climb import _Climb, climb
 
 whole = st.integers(-2, 2).map(float)
 
@@ -80,3 +81,23 @@ def test_the_best_climb_reaches_the_dual_norm(seed):
     end = climb(Z, p, a, u, 100)
     values = np.einsum("bi,bi->b", np.maximum(end.u @ Z.T, 0.0), a) / np.linalg.norm(end.u, axis=1)
     assert values.max() == pytest.approx(dual_norm(Z, a[0], "none"), rel=1e-9)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_how_many_climb_at_once_changes_nothing(free, monkeypatch):
+    Z, p, a, u = instance(3, 60, 6, free)
+    together = climb(Z, p, a, u, 200)
+    monkeypatch.setattr(climbs, "_CACHED", 8 * len(Z))
+    in_turns = climb(Z, p, a, u, 200)
+    np.testing.assert_allclose(in_turns.u, together.u, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(in_turns.c, together.c, atol=1e-9)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_the_gradient_is_kept_up_to_date(free):
+    Z, p, a, u = instance(4, 60, 6, free)
+    climbing = _Climb(Z, p, a, u)
+    climbing.run(200)
+    assert climbing.arrived.all()
+    pull = (a * (climbing.side > 0) * climbing.loose) @ Z
+    np.testing.assert_allclose(climbing.pull, pull, atol=1e-12 * np.abs(Z).sum())
