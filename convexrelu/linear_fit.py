@@ -100,16 +100,18 @@ class SmoothFit:
 
     def minimise(self, beta: Array) -> Array:
         """Newton steps; where these do not get there, a trust region method and Newton steps from its end."""
-        x = self._polish(beta.ravel())
-        if np.linalg.norm(self.gradient(x)) > self._rounding(x):
-            options = {"gtol": self._rounding(x)}
-            try:
-                found = minimize(
-                    self.value, x, jac=self.gradient, hess=self.hessian, method="trust-exact", options=options
-                ).x
-            except ValueError:  # a second derivative that is all but zero, where the loss saturates
-                found = x
-            x = self._polish(found)
+        # Of ill-scaled data steps may go too far for numbers: these have no finite value and are not taken.
+        with np.errstate(over="ignore", invalid="ignore"):
+            x = self._polish(beta.ravel())
+            if np.linalg.norm(self.gradient(x)) > self._rounding(x):
+                options = {"gtol": self._rounding(x)}
+                try:
+                    found = minimize(
+                        self.value, x, jac=self.gradient, hess=self.hessian, method="trust-exact", options=options
+                    ).x
+                except ValueError:  # a second derivative that is all but zero, where the loss saturates
+                    found = x
+                x = self._polish(found)
         return x.reshape(beta.shape)
 
     def _polish(self, x: Array) -> Array:

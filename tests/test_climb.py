@@ -9,6 +9,8 @@ from oracles import dual_norm
 
 import convexrelu.pricing.climb as climbs
 from convexrelu.pricing.climb import _Climb, climb
+from convexrelu.problem import TrainingProblem
+from convexrelu.solve import solve
 
 whole = st.integers(-2, 2).map(float)
 
@@ -101,3 +103,15 @@ def test_the_gradient_is_kept_up_to_date(free):
     assert climbing.arrived.all()
     pull = (a * (climbing.side > 0) * climbing.loose) @ Z
     np.testing.assert_allclose(climbing.pull, pull, atol=1e-12 * np.abs(Z).sum())
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "loss"),
+    [
+        ([[0.0], [2e47], [-2e47], [-1e47]], [-1, 0, -1, -2], "huber"),
+        ([[-1e87, 2e74], [-1e87, 1e74], [-1e87, 0.0]], [1, 0, 1], "squared"),
+    ],
+)
+def test_climbs_on_huge_data_do_not_warn(X, y, loss):
+    certificate = solve(TrainingProblem(X, y, 1.0, loss, bias="none", output_bias="free")).certificate
+    assert certificate.lower_bound <= certificate.objective

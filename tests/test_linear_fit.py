@@ -7,6 +7,8 @@ import pytest
 
 from convexrelu.linear_fit import SmoothFit, fit_by_cones, fit_linear
 from convexrelu.losses import DataLoss, LogisticLoss, get_loss
+from convexrelu.problem import TrainingProblem
+from convexrelu.solve import solve
 
 BINARY = ("logistic", "hinge", "squared_hinge")
 
@@ -66,3 +68,9 @@ def test_a_fit_from_where_the_loss_saturates_comes_back():
     start = np.array([229778.0843473783, 323623.4270244863, 113672.51161489789, 161571.83834337088])[:, None]
     fit = SmoothFit(DataLoss(LogisticLoss(), labels, np.ones(9)), Q, np.zeros(4), offset[:, None])
     assert fit.value(fit.minimise(start).ravel()) <= fit.value(start.ravel())
+
+
+def test_steps_that_go_too_far_for_numbers_do_not_warn():
+    options = {"bias": "penalized", "output_bias": "free", "skip": "penalized"}
+    certificate = solve(TrainingProblem([[0.0], [-1e97]], [-1, 2], 1.0, "huber", **options)).certificate
+    assert certificate.lower_bound <= certificate.objective

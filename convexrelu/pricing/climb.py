@@ -161,11 +161,12 @@ class _Climb:
     def _move(self, rows: IntArray, step: Array, dt: Array, slope: Array) -> None:
         """Go along each direction to the first point where the value stops rising."""
         t, side = self.t[rows], self.side[rows]
-        kinks, at, gains = _next_kinks(t, dt, side, self.a[rows])
-        # Slope of the value along the line before each kink, and the length at which it would vanish there.
-        before = slope[:, None] + np.cumsum(gains, axis=1) - gains
-        top = before / slope[:, None]
-        smooth, kinked = top <= at, before + gains <= slope[:, None] * at
+        with np.errstate(over="ignore"):  # of huge data: the length to a kink that is never met is infinite
+            kinks, at, gains = _next_kinks(t, dt, side, self.a[rows])
+            # Slope of the value along the line before each kink, and the length at which it would vanish there.
+            before = slope[:, None] + np.cumsum(gains, axis=1) - gains
+            top = before / slope[:, None]
+            smooth, kinked = top <= at, before + gains <= slope[:, None] * at
         ends = smooth | kinked
         last, b = np.where(ends.any(axis=1), np.argmax(ends, axis=1), at.shape[1] - 1), np.arange(len(rows))
         smooth, kinked = smooth[b, last], kinked[b, last] & ~smooth[b, last]
