@@ -11,6 +11,7 @@ from convexrelu.native.bridge import reduced_problem
 from convexrelu.native.lengths import with_best_lengths
 from convexrelu.native.reduced import Iterate, evaluate
 from convexrelu.problem import TrainingProblem
+from convexrelu.solve import solve
 
 
 @st.composite
@@ -55,3 +56,12 @@ def test_other_losses_are_lowered_to_the_optimum(name):
         scale = np.exp(0.1 * rng.standard_normal(len(best.iterate.neurons)))[:, None]
         other = Iterate.of(problem, scale * best.iterate.neurons, best.iterate.signs)
         assert evaluate(problem, other).objective > best.objective * (1 - 1e-9)
+
+
+def test_lengths_of_nearly_linear_neurons_have_a_factor():
+    # Sample weights of 1e-4 and 1e7: what the linear part leaves of the neurons is rounding next to what they are.
+    X = np.array([[0.0, -165978000.0], [0.0, 123293000.0], [1.0, 121190000.0]])
+    options = {"bias": "none", "skip": "penalized", "output_bias": "free", "sample_weight": [1e-4, 1e-3, 1e7]}
+    certificate = solve(TrainingProblem(X, [130.0, -64.0, -25.0], 1.0, **options)).certificate
+    assert certificate.lower_bound <= certificate.objective
+    assert certificate.gap < 1e-4

@@ -87,10 +87,13 @@ def _least_quadratic(H: Array, b: Array, m: int) -> tuple[Array, Array]:
     scale = np.sqrt(np.diagonal(H))
     scale[scale == 0] = 1.0  # a neuron that is off everywhere
     H, b = H / scale[:, None] / scale + _RAISED * np.eye(len(H)), b / scale
-    # The free coordinates are eliminated; what is left is least squares with the Cholesky factor.
-    rest = scipy.linalg.cho_factor(H[m:, m:], check_finite=False)
-    cross = scipy.linalg.cho_solve(rest, np.column_stack([H[m:, :m], b[m:]]), check_finite=False)
-    root = scipy.linalg.cholesky(H[:m, :m] - H[:m, m:] @ cross[:, :m], check_finite=False)
-    rhs = scipy.linalg.solve_triangular(root, b[:m] - H[:m, m:] @ cross[:, m], trans="T", check_finite=False)
-    x, _ = nnls(root, rhs, maxiter=30 * m)
-    return x / scale[:m], (cross[:, m] - cross[:, :m] @ x) / scale[m:]
+    # In a factor of the whole matrix with the free coordinates first, the last rows are least squares in the others.
+    # What elimination would leave of H may have no factor: its rounding grows with the condition of the free part.
+    m_free = len(H) - m
+    order = np.r_[m : len(H), :m]
+    root = scipy.linalg.cholesky(H[np.ix_(order, order)], check_finite=False)
+    rhs = scipy.linalg.solve_triangular(root, b[order], trans="T", check_finite=False)
+    x, _ = nnls(root[m_free:, m_free:], rhs[m_free:], maxiter=30 * m)
+    rest = rhs[:m_free] - root[:m_free, m_free:] @ x
+    free = scipy.linalg.solve_triangular(root[:m_free, :m_free], rest, check_finite=False)
+    return x / scale[:m], free / scale[m:]

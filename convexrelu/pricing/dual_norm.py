@@ -24,6 +24,7 @@ from convexrelu.pricing.axes import box_axes
 from convexrelu.pricing.bound import bound_dual_norm
 from convexrelu.pricing.face_enumeration import bound_over_cones
 from convexrelu.pricing.neuron_search import search_neurons
+from convexrelu.pricing.parallel_rows import merge_parallel
 from convexrelu.pricing.rounding import (
     activation_sizes,
     bias_radius,
@@ -231,8 +232,9 @@ def _over_all(
             return faces
     nu, lost = fewer_tasks(arrangement, nu)
     axes = box_axes(arrangement, nu)
+    rows = merge_parallel(axes.Z, nu, arrangement.n_penalized)
     stretch = arrangement.stretch * axes.stretch
-    slack = reduction_slack(arrangement, nu) + lost + arrangement.stretch * axes.slack
+    slack = reduction_slack(arrangement, nu) + lost + arrangement.stretch * axes.slack + stretch * rows.slack
     own_target = target is None
     if target is None:
         best, neuron = best_neuron(arrangement, nu, starts)
@@ -243,8 +245,8 @@ def _over_all(
         return DualNorm(trivial, 0.0, frozen(np.zeros(arrangement.Z.shape[1])), "global")
     prove = bound_dual_norm if nu.shape[1] == 1 else bound_joint_norm
     found = prove(
-        axes.Z,
-        nu,
+        rows.Z,
+        rows.nu,
         arrangement.n_penalized,
         target=inner,
         max_boxes=default_boxes(arrangement.Z.shape[1]) if max_boxes is None else max_boxes,
