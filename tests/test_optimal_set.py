@@ -518,3 +518,15 @@ def test_the_center_of_a_pentagon_is_symmetric(pentagon):
     # Five directions with a kink on a sample, five between two samples: the centre weighs each kind alike.
     sizes = np.sort(np.linalg.norm(pentagon.center().hidden, axis=1))
     assert np.ptp(sizes[:5]) + np.ptp(sizes[5:]) < 1e-8
+
+
+def test_equal_inputs_do_not_keep_the_proof_open():
+    # Ten inputs come twice, with different targets; one by one their kinks used up the budget of the proof.
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((36, 4))
+    X = np.vstack([X, X[:10]])
+    problem = cr.TrainingProblem(X, rng.standard_normal(46))
+    result = cr.solve(problem.with_weight_decay(0.1 * problem.max_weight_decay()))
+    optimal = result.optimal_set()
+    assert optimal.complete
+    assert "branch and bound" in optimal.completeness

@@ -12,6 +12,7 @@ from convexrelu.patterns.arrangement import Arrangement
 from convexrelu.patterns.enumeration import enumerate_arrangement
 from convexrelu.patterns.patterns import Patterns
 from convexrelu.pricing.exclusion import rule_out
+from convexrelu.pricing.parallel_rows import merge_parallel
 from convexrelu.result import Result
 
 # Up to this many patterns are listed and checked one by one.
@@ -68,13 +69,14 @@ def _by_listing(census: Census, patterns: Patterns, what: str) -> Proof:
 def _by_exclusion(census: Census) -> Proof:
     """Search, then prove by branch and bound that nothing else is active; what that meets joins the candidates."""
     candidates = census.searched()
+    rows = merge_parallel(census.arrangement.Z, census.optimum.nu, census.arrangement.n_penalized)
     for _ in range(ROUNDS):
         found = census.directions(candidates)
         outcome = rule_out(
-            census.arrangement.Z,
-            census.optimum.nu[:, 0],
+            rows.Z,
+            rows.nu[:, 0],
             census.arrangement.n_penalized,
-            target=census.level,
+            target=census.level - rows.slack,
             known=np.vstack([found.neurons, -found.neurons]) if census.mirrored else found.neurons,
             signs=np.concatenate([found.signs, found.signs]) if census.mirrored else found.signs,
             max_boxes=MAX_BOXES,

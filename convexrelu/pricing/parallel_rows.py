@@ -1,4 +1,4 @@
-"""Samples on one ray, of which the proof of a dual norm needs one: `merge_parallel`.
+"""Samples on one ray, of which proofs need one: `merge_parallel`.
 
 Letters: `Z` (n, k) reduced data, `p` penalised coordinates, `R` bound on a free bias, `nu` (n, T), `u` a neuron of cost
 one.

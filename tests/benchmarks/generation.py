@@ -60,7 +60,7 @@ def kind_of(frame):
     """What the line of a frame does most: libraries' lines count as those that called them."""
     while "site-packages" in frame.f_code.co_filename and frame.f_back is not None:
         frame = frame.f_back
-    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno or 0)  # generated code has no lines
     if "@" in line or "einsum" in line:
         return "products"
     return "factors" if FACTORS.search(line) else "the rest"
