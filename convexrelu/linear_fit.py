@@ -109,7 +109,9 @@ class SmoothFit:
                     found = minimize(
                         self.value, x, jac=self.gradient, hess=self.hessian, method="trust-exact", options=options
                     ).x
-                except ValueError:  # a second derivative that is all but zero, where the loss saturates
+                except (ValueError, UnboundLocalError):
+                    # A second derivative that is all but zero, where the loss saturates, or one so nearly singular
+                    # that scipy runs out of tries to factor it before it has any step to return.
                     found = x
                 x = self._polish(found)
         return x.reshape(beta.shape)

@@ -74,3 +74,10 @@ def test_steps_that_go_too_far_for_numbers_do_not_warn():
     options = {"bias": "penalized", "output_bias": "free", "skip": "penalized"}
     certificate = solve(TrainingProblem([[0.0], [-1e97]], [-1, 2], 1.0, "huber", **options)).certificate
     assert certificate.lower_bound <= certificate.objective
+
+
+def test_second_derivatives_without_a_factor_leave_the_newton_steps():
+    options = {"bias": "none", "output_bias": "free", "skip": "penalized", "sample_weight": [1e9]}
+    y = [-0.18876348546595332]
+    certificate = solve(TrainingProblem([[100000593.0]], y, 1e-8, "huber", **options), canonical=False).certificate
+    assert certificate.lower_bound <= certificate.objective
