@@ -1,4 +1,6 @@
-"""Samples on one ray: one sample in the proof of a dual norm, with what rounding adds accounted for."""
+"""Samples on one line: one sample in the proof of a dual norm, with what rounding adds accounted for."""
+
+from itertools import product
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ from convexrelu.solve import solve
 @given(data(5, 3), st.sampled_from(["none", "penalized", "free"]), st.sampled_from([1, 2]), st.data())
 @examples(60)
 def test_correlations_of_merged_samples_are_those_of_all(X, bias, T, draw):
-    scales = draw.draw(st.sampled_from([[1.0], [1.0, 3.0], [0.1, 1.0 / 3.0, 7.0]]))
+    scales = draw.draw(
+        st.sampled_from([[1.0], [1.0, 3.0], [1.0, -1.0], [0.1, 1.0 / 3.0, 7.0], [-0.1, 1.0 / 3.0, -7.0]])
+    )
     turn = np.linalg.qr(np.random.default_rng(0).standard_normal((X.shape[1],) * 2))[0]
     arrangement = arrange(np.vstack([s * X for s in scales]) @ turn, bias)
     Z, p = arrangement.Z, arrangement.n_penalized
@@ -46,6 +50,17 @@ def test_what_is_merged():
     assert len(rows) == 4
 
 
+@pytest.mark.parametrize("T", [1, 2])
+def test_opposite_samples_are_one_and_a_linear_part(T):
+    half = np.array([[1.0, 2.0], [3.0, -1.0], [0.0, 1.0], [5.0, 1.0], [-1.0, 1.0]])
+    merged = merge_parallel(np.vstack([half, -2 * half]), np.ones((10, T)), 2)
+    assert len(merged.Z) == 5 + 2 * T
+    np.testing.assert_allclose(merged.nu[:5], 1.5)
+    # relu(z . u) = relu(-2 z . u) / 2 + z . u: the linear parts are together sum_z z . u.
+    linear = np.maximum(merged.Z[5:] @ [1.0, 1.0], 0.0) @ merged.nu[5:]
+    np.testing.assert_allclose(linear, half.sum())
+
+
 def test_data_without_parallel_samples_are_the_same_arrays():
     Z, nu = np.random.default_rng(0).standard_normal((5, 2)), np.ones((5, 1))
     merged = merge_parallel(Z, nu, 2)
@@ -67,3 +82,11 @@ def test_a_proof_that_duplicated_inputs_kept_open():
     y = [0, 0, -1, 1, 0, -2, 2, 2, 3, -3, 2, -3, -1]
     result = solve(TrainingProblem(X, y, 1.0, bias="free"), max_boxes=10_000, canonical=False)
     assert result.status == Status.OPTIMAL
+
+
+def test_a_proof_over_the_cube():
+    # Half the inputs are opposite to the others; one by one they used up 20 million boxes without a proof.
+    X = np.array(list(product([-1.0, 1.0], repeat=5)))
+    problem = TrainingProblem(X, np.random.default_rng(0).standard_normal(32), bias="none")
+    problem = problem.with_weight_decay(0.1 * problem.max_weight_decay())
+    assert solve(problem, max_boxes=100_000, canonical=False).status == Status.OPTIMAL
