@@ -94,8 +94,10 @@ def _followed(
     for _ in range(max_steps):
         if state.arrived(tol) or should_stop():
             return state.point, True
+        if state.gap > _AWAY * least:
+            break
         new = state.step()
-        if not cells.are_inside(new) or state.gap > _AWAY * least:  # as near to the boundary as rounding allows
+        if not cells.are_inside(new):  # as near to the boundary as rounding allows
             break
         state = _State.of(cells, new, cells.box is None and state.gap > _FAR * abs(state.objective))
         least = min(least, state.gap)

@@ -46,7 +46,7 @@ def merge_parallel(Z: Array, nu: Array, p: int) -> MergedRows:
     norms = safe_row_norms(W)
     leader, share, distance = _shares(W, norms, lines=True)
     opposite = share < 0
-    if opposite.sum() <= 2 * nu.shape[1]:
+    if 0 < opposite.sum() <= 2 * nu.shape[1]:
         # Their linear part would be as many samples.
         leader, share, distance = _shares(W, norms, lines=False)
         opposite[:] = False
