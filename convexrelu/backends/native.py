@@ -31,12 +31,13 @@ from convexrelu.pricing.search import SearchResult, find_neurons
 
 # Above this violation neurons slide by cheap steps, below by Newton's method. Where that does not converge, as among
 # many kinks, an interior point method takes its place for this many rounds, twice as many after every failure.
-_FAR, _REST = 0.5, 4
-# Cheap steps far from the optimum, and before the interior point method, which leaves neurons in their cells.
-_SLIDE_STEPS, _SHORT_SLIDE = 200, 100
-# The interior point method starts from this gap and stops at a share of the violation, or at its square, which is how
-# the gap falls with the accuracy of the dual variable.
-_CELLS_GAP, _CELLS_SHARE, _CELLS_TOL, _CELLS_FINEST = 0.01, 0.02, 1e-3, 1e-10
+_FAR, _REST = 0.5, 8
+# Cheap steps far from the optimum.
+_SLIDE_STEPS = 200
+# The interior point method starts from a share of the gap and stops at a share of the violation, or at its square,
+# which is how the gap falls with the accuracy of the dual variable. Neurons do not slide before: the multipliers of
+# their kinks, from which it starts as well, would no longer hold.
+_CELLS_GAP, _CELLS_SHARE, _CELLS_TOL, _CELLS_FINEST = 0.025, 0.02, 1e-3, 1e-10
 # Rounds without progress after which a small gap is enough.
 _SETTLED = 2
 # Starts of a search: those near each neuron, which take fine steps up to a rank, and random ones, fewer of them up to
@@ -309,9 +310,9 @@ class _Loop:
 
     def _minimise_in_cells(self, iterate: Iterate) -> None:
         began = time.perf_counter()
-        slid = slide(self.problem, iterate, _SHORT_SLIDE)
         tol = min(max(min(_CELLS_SHARE, self.violation) * self.violation, _CELLS_FINEST), _CELLS_TOL)
-        cells = minimise_in_cells(self.problem, slid, tol=tol, first_gap=_CELLS_GAP, should_stop=self.should_stop)
+        first_gap = max(_CELLS_GAP * self.gap, tol, self.tol)
+        cells = minimise_in_cells(self.problem, iterate, tol=tol, first_gap=first_gap, should_stop=self.should_stop)
         self._accept(evaluate(self.problem, cells))
         self.newton_seconds += time.perf_counter() - began
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convexrelu.arrays import Array, IntArray
+from convexrelu.arrays import Array, BoolArray, IntArray
 
-# Curvature across a tight sample, relative to that of 1/2 |w|^2: what it lets through is 1e-9 of a step.
-_STIFF = 1e9
+# Curvature across a tight sample, relative to that of 1/2 |w|^2, without and with a free bias: its inverse is what a
+# tight sample lets through of a step, and its product with the rounding of a step is an error in slopes.
+_STIFF, _STIFF_FREE = 1e7, 1e5
 # Curvature along a free bias, which has none of its own: it moves first, to the next kink.
 _FLAT = 1e-6
 # A step this short, relative to the neuron at its longest, is rounding; a slope this far outside [0, 1] is.
@@ -25,8 +26,8 @@ _STILL, _OUTSIDE = 1e-6, 1e-7
 _TIE = 1e-9
 # Entries of an array (starts x samples) up to which the dozen in use at once stay in the cache.
 _CACHED = 98_304
-# Newton steps of a start that has arrived: each divides what is left by about 1e9.
-_SETTLING = 2
+# Newton steps at the maximum of a face, and of a start that has arrived: each divides what is left by about 1e7.
+_SETTLING, _ARRIVING = 2, 2
 # Kinks looked at in one step; a step ends at the last of them at the latest. Those further than this are none.
 _KINKS, _FAR = 24, 1e9
 
@@ -54,7 +55,7 @@ def climb(Z: Array, n_penalized: int, a: Array, u: Array, max_steps: int) -> Cli
     u : (B, k) float64
         Starts. Those of positive correlation are first given their best lengths: so it does not fall in a climb.
     max_steps : int
-        A step costs two products of (B x n) with (n x k) and one k x k solve per start.
+        A step costs a product of (B x n) with (n x k), and nine at the maximum of a face.
 
     Returns
     -------
@@ -80,27 +81,32 @@ class _Climb:
     """All starts.
 
     `side` (B, n) is 1 where a sample is on, else -1; `loose` (B, n) is 0 where it is tight, and stays on its kink, else
-    1; `pull` (B, k) is the gradient of the correlation without the tight samples. Arrays are multiplied by zeros and
-    ones instead of masked, which costs several times as much.
+    1; `pull` (B, k) is the gradient of the correlation without the tight samples, `inverse` (B, k, k) the inverse of
+    the curvature, which is stiff across them: both are kept up to date. What tight samples take of the gradient,
+    `taken` (B, n), is their weights times slopes. Arrays are multiplied by zeros and ones instead of masked, which
+    costs several times as much.
     """
 
     def __init__(self, Z: Array, n_penalized: int, a: Array, u: Array) -> None:
         self.Z, self.p, self.a, self.u = Z, n_penalized, a, u.copy()
         self.rows, self.sizes = np.ascontiguousarray(Z.T), np.linalg.norm(Z, axis=1)
         # A zero row is never tight: it has no kink.
-        self.stiff = np.where(self.sizes > 0, _STIFF / np.where(self.sizes > 0, self.sizes, 1.0) ** 2, 0.0)
+        stiff = _STIFF_FREE if n_penalized < Z.shape[1] else _STIFF
+        self.stiff = np.where(self.sizes > 0, stiff / np.where(self.sizes > 0, self.sizes, 1.0) ** 2, 0.0)
         self.t = u @ self.rows
         self.lengths = np.linalg.norm(u, axis=1)
         tight = (np.abs(self.t) <= _TIE * self.lengths[:, None] * self.sizes) & (a < 0) & (self.stiff > 0)
         self.side, self.loose = np.where(self.t > 0, 1.0, -1.0), 1.0 - tight
         self.c = (self.side > 0).astype(float)
         self.pull = (a * (self.side > 0) * self.loose) @ Z
-        # The starts at their ends, and what tight samples take of the gradient there: their weights times slopes.
-        self.arrived, self.taken = np.zeros(len(u), dtype=bool), np.zeros_like(self.t)
-        # Curvature (B, k, k) of each start in the face of its tight samples, kept up to date, and what each adds to it.
-        metric = np.diag(np.where(np.arange(Z.shape[1]) < n_penalized, 1.0, _FLAT))
-        self.stiffness = self.stiff[:, None, None] * Z[:, :, None] * Z[:, None, :]
-        self.system = metric + (tight @ self.stiffness.reshape(len(Z), -1)).reshape(len(u), *metric.shape)
+        self.arrived = np.zeros(len(u), dtype=bool)
+        self.metric = np.where(np.arange(Z.shape[1]) < n_penalized, 1.0, _FLAT)
+        self.inverse = np.repeat(np.diag(1.0 / self.metric)[None], len(u), axis=0)
+        starts, samples = np.nonzero(tight)
+        while len(starts):
+            first = np.diff(starts, prepend=-1) > 0
+            self._stiffen(starts[first], samples[first])
+            starts, samples = starts[~first], samples[~first]
 
     def run(self, max_steps: int) -> None:
         """Step all starts until each has arrived: so many at a time as the cache takes, the next as others end."""
@@ -112,55 +118,83 @@ class _Climb:
             left[going] -= 1
             going = self._step(going)
             going = going[left[going] > 0]
-        self._settle(np.flatnonzero(self.arrived))
+        late = np.flatnonzero(~self.arrived)
+        self.t[late] = self.u[late] @ self.rows
+        self.c[late] = self.t[late] > 0
 
     def _step(self, rows: IntArray) -> IntArray:
-        """Move, or release a tight sample of, each of some starts; returns those that have not arrived."""
-        gradient, step, dt = self._newton(rows, self.pull[rows])
+        """Move some starts and release a tight sample of each that is at the maximum of its face.
+
+        Returns those that have not arrived.
+        """
+        gradient = self._gradient(self.u[rows], self.pull[rows])
+        step = _products(self.inverse[rows], gradient)
         still = np.linalg.norm(step, axis=1) <= _STILL * self.lengths[rows]
         moving = ~still
         slope = np.einsum("bj,bj->b", gradient[moving], step[moving])
-        self._move(rows[moving], step[moving], dt[moving] * self.loose[rows[moving]], slope)
-        released = self._release(rows[still], -self.stiff * dt[still] * (1.0 - self.loose[rows[still]]))
-        return np.concatenate([rows[moving], released])
+        still[moving] = self._move(rows[moving], step[moving], slope)
+        return np.concatenate([rows[~still], self._release(rows[still])])
 
-    def _newton(self, rows: IntArray, pull: Array) -> tuple[Array, Array, Array]:
-        """Gradients, steps to the maxima of the faces, changes of pre-activations."""
+    def _gradient(self, u: Array, pull: Array) -> Array:
+        """Gradients of the value where that of the correlation is `pull`."""
         gradient = pull.copy()
-        gradient[:, : self.p] -= self.u[rows, : self.p]
-        step = np.linalg.solve(self.system[rows], gradient[:, :, None])[:, :, 0]
-        return gradient, step, step @ self.rows
+        gradient[:, : self.p] -= u[:, : self.p]
+        return gradient
 
-    def _release(self, rows: IntArray, taken: Array) -> IntArray:
+    def _release(self, rows: IntArray) -> IntArray:
         """Release the tight sample with the most to gain, on the side that gains; returns the starts that have one."""
-        a, at = self.a[rows], np.arange(len(rows))
-        excess = (1.0 - self.loose[rows]) * np.maximum(taken, a - taken) * self.sizes
+        tight, a, at = 1.0 - self.loose[rows], self.a[rows], np.arange(len(rows))
+        taken = self._settled(rows, np.zeros_like(tight), _SETTLING)
+        excess = tight * np.maximum(taken, a - taken) * self.sizes
         worst = np.argmax(excess, axis=1)
         some = excess[at, worst] > _OUTSIDE * self.lengths[rows]
-        self.arrived[rows[~some]], self.taken[rows[~some]] = True, taken[~some]
+        self._arrive(rows[~some], taken[~some])
         rows, worst, at = rows[some], worst[some], at[some]
         on = taken[at, worst] < a[at, worst]
-        self.loose[rows, worst], self.side[rows, worst] = 1.0, np.where(on, 1.0, -1.0)
-        self.system[rows] -= self.stiffness[worst]
+        self._loosen(rows, worst, tight[some] * self.stiff)
+        self.side[rows, worst] = np.where(on, 1.0, -1.0)
         self.pull[rows] += (on * a[at, worst])[:, None] * self.Z[worst]
         return rows
 
-    def _settle(self, rows: IntArray) -> None:
-        """Remove what is left of the gradient of starts that have arrived, and note their slopes."""
-        tight, taken = self.loose[rows] == 0, self.taken[rows]
-        pull = (self.a[rows] * (self.side[rows] > 0) * ~tight) @ self.Z
-        for _ in range(_SETTLING):
-            off = self.u[rows] @ self.rows  # tight samples ought to be on their kinks
-            _, step, dt = self._newton(rows, pull + (tight * (taken - self.stiff * off)) @ self.Z)
-            self.u[rows] += step
-            taken = tight * (taken - self.stiff * (off + dt))
+    def _settled(self, rows: IntArray, taken: Array, n_steps: int) -> Array:
+        """What tight samples take of the gradient at the maximum of a face, from a first guess.
+
+        An augmented Lagrangian, which moves the neurons by what they are off that maximum.
+        """
+        u, pull, inverse, stiff = self.u[rows], self.pull[rows], self.inverse[rows], self.stiff * (1 - self.loose[rows])
+        for _ in range(n_steps):
+            taken = taken - stiff * (u @ self.rows)
+            step = _products(inverse, self._gradient(u, pull + taken @ self.Z))
+            u += step
+            taken -= stiff * (step @ self.rows)
+        self.u[rows] = u
+        return taken
+
+    def _arrive(self, rows: IntArray, taken: Array) -> None:
+        """Note the pre-activations and slopes of starts at their ends."""
+        self.arrived[rows] = True
+        taken, tight = self._settled(rows, taken, _ARRIVING), self.loose[rows] == 0
         self.t[rows] = (self.u[rows] @ self.rows) * ~tight
         slopes = np.clip(taken / np.where(tight, self.a[rows], 1.0), 0.0, 1.0)
         self.c[rows] = np.where(tight, slopes, self.side[rows] > 0)
 
-    def _move(self, rows: IntArray, step: Array, dt: Array, slope: Array) -> None:
-        """Go along each direction to the first point where the value stops rising."""
-        t, side = self.t[rows], self.side[rows]
+    def _loosen(self, rows: IntArray, samples: IntArray, stiff: Array) -> None:
+        """Take away the curvature across a tight sample of each start; `stiff` (B, n) is that of all tight ones."""
+        inverse, z = self.inverse[rows], self.Z[samples]
+        across = _products(inverse, z)
+        # What stiffness leaves of these is small: a second step makes up for its rounding.
+        across += _products(inverse, z - self.metric * across - (stiff * (across @ self.rows)) @ self.Z)
+        stiff[np.arange(len(rows)), samples] = 0.0
+        curvature = across**2 @ self.metric + np.einsum("bi,bi->b", stiff, (across @ self.rows) ** 2)
+        # The share of the curvature across the sample that is its own: 1, but of equal and opposite samples.
+        share = np.maximum(self.stiff[samples] * np.einsum("bj,bj->b", across, z), 0.0)
+        self.inverse[rows] = inverse + _outer(across * np.sqrt(share / curvature)[:, None])
+        self.loose[rows, samples] = 1.0
+
+    def _move(self, rows: IntArray, step: Array, slope: Array) -> BoolArray:
+        """Go along each direction to the first point where the value stops rising; whether it is the face's maximum."""
+        t, side, dt = self.t[rows], self.side[rows], step @ self.rows
+        dt *= self.loose[rows]
         with np.errstate(over="ignore"):  # of huge data: the length to a kink that is never met is infinite
             kinks, at, gains = _next_kinks(t, dt, side, self.a[rows])
             # Slope of the value along the line before each kink, and the length at which it would vanish there.
@@ -179,6 +213,7 @@ class _Climb:
         t += dt
         self.t[rows] = t
         self._tighten(rows[kinked], kinks[b, last][kinked])
+        return np.asarray(smooth & (last == 0))
 
     def _pass(self, rows: IntArray, passed: IntArray, samples: IntArray) -> None:
         """Turn samples on or off: `samples[j]` of the start `rows[passed[j]]`, in order."""
@@ -195,7 +230,24 @@ class _Climb:
         """Keep a sample of each start on its kink."""
         self.pull[rows] -= ((self.side[rows, samples] > 0) * self.a[rows, samples])[:, None] * self.Z[samples]
         self.t[rows, samples] = self.loose[rows, samples] = 0.0
-        self.system[rows] += self.stiffness[samples]
+        self._stiffen(rows, samples)
+
+    def _stiffen(self, rows: IntArray, samples: IntArray) -> None:
+        """Add the curvature across a tight sample of each start."""
+        inverse, z = self.inverse[rows], self.Z[samples]
+        across = _products(inverse, z)
+        curvature = np.einsum("bj,bj->b", across, z) + 1 / self.stiff[samples]
+        self.inverse[rows] = inverse - _outer(across / np.sqrt(curvature)[:, None])
+
+
+def _products(matrices: Array, vectors: Array) -> Array:
+    """Products of (B, k, k) with (B, k)."""
+    return np.asarray((matrices @ vectors[:, :, None])[:, :, 0])
+
+
+def _outer(vectors: Array) -> Array:
+    """Outer products (B, k, k) of (B, k) with themselves."""
+    return vectors[:, :, None] * vectors[:, None, :]
 
 
 def _next_kinks(t: Array, dt: Array, side: Array, a: Array) -> tuple[IntArray, Array, Array]:
@@ -207,9 +259,22 @@ def _next_kinks(t: Array, dt: Array, side: Array, a: Array) -> tuple[IntArray, A
     at = np.abs(t)
     at += 1e-190
     at /= speed
-    count = min(_KINKS, t.shape[1])
-    kinks = np.argpartition(at, count - 1, axis=1)[:, :count]
-    kinks = np.take_along_axis(kinks, np.argsort(np.take_along_axis(at, kinks, axis=1), axis=1), axis=1)
+    kinks = _smallest(at, min(_KINKS, t.shape[1]))
     at = np.take_along_axis(at, kinks, axis=1)
     gains = np.take_along_axis(a, kinks, axis=1) * np.abs(np.take_along_axis(dt, kinks, axis=1))
     return kinks, at, np.where(at < _FAR, gains, 0.0)
+
+
+def _smallest(values: Array, count: int) -> IntArray:
+    """Places of the smallest of each row's positive values, in order.
+
+    Places are put into the last bits of the values, which are then sorted themselves: in half the time.
+    """
+    mask = (1 << (values.shape[1] - 1).bit_length()) - 1
+    keys = values.view(np.int64) & ~mask
+    keys |= np.arange(values.shape[1])
+    keys = keys.view(float)
+    keys.partition(count - 1, axis=1)
+    keys = keys[:, :count]
+    keys.sort(axis=1)
+    return np.asarray(keys.view(np.int64) & mask)
