@@ -327,9 +327,9 @@ class _State:
 
     def _length(self, d: _Point, dx: Array, dy: Array) -> float:
         """The longest step that stays inside."""
-        limit = 1 / _SHORT_OF
+        # Without masks, which cost several times as much.
+        fastest = _SHORT_OF
         for value, change in ((self.point.r, d.r), (self.point.rho, d.rho)):
-            shrinks = change < 0
-            limit = min(limit, float((value[shrinks] / -change[shrinks]).min(initial=np.inf)))
-        inside = _SHORT_OF * min(limit, reach(self.cones.x, dx), reach(self.cones.y, dy))
+            fastest = max(fastest, float((-change / np.maximum(value, 1e-300)).max()))
+        inside = _SHORT_OF * min(1 / fastest, reach(self.cones.x, dx), reach(self.cones.y, dy))
         return min(inside, self.loss.length(self.point.slopes, d.slopes, _SHORT_OF))

@@ -29,7 +29,7 @@ _CACHED = 98_304
 # Newton steps at the maximum of a face, and of a start that has arrived: each divides what is left by about 1e7.
 _SETTLING, _ARRIVING = 2, 2
 # Kinks looked at in one step; a step ends at the last of them at the latest. Those further than this are none.
-_KINKS, _FAR = 24, 1e9
+_KINKS, _FAR = 16, 1e9
 
 
 @dataclass(frozen=True)
