@@ -27,7 +27,7 @@ _TIE = 1e-9
 # Entries of an array (starts x samples) up to which the dozen in use at once stay in the cache.
 _CACHED = 98_304
 # Newton steps at the maximum of a face, and of a start that has arrived: each divides what is left by about 1e7.
-_SETTLING, _ARRIVING = 2, 2
+_SETTLING, _ARRIVING = 1, 3
 # Kinks looked at in one step; a step ends at the last of them at the latest. Those further than this are none.
 _KINKS, _FAR = 16, 1e9
 
@@ -80,11 +80,11 @@ def _best_lengths(Z: Array, p: int, a: Array, u: Array) -> Array:
 class _Climb:
     """All starts.
 
-    `side` (B, n) is 1 where a sample is on, else -1; `loose` (B, n) is 0 where it is tight, and stays on its kink, else
-    1; `pull` (B, k) is the gradient of the correlation without the tight samples, `inverse` (B, k, k) the inverse of
-    the curvature, which is stiff across them: both are kept up to date. What tight samples take of the gradient,
-    `taken` (B, n), is their weights times slopes. Arrays are multiplied by zeros and ones instead of masked, which
-    costs several times as much.
+    `side` (B, n) is 1 where a sample is on, -1 where it is off, and 0 where it is tight and stays on its kink; `pull`
+    (B, k) is the gradient of the correlation without the tight samples, `inverse` (B, k, k) the inverse of the
+    curvature, which is stiff across them: both are kept up to date. What tight samples take of the gradient, `taken`
+    (B, n), is their weights times slopes. Arrays are multiplied by zeros and ones instead of masked, which costs
+    several times as much.
     """
 
     def __init__(self, Z: Array, n_penalized: int, a: Array, u: Array) -> None:
@@ -96,9 +96,9 @@ class _Climb:
         self.t = u @ self.rows
         self.lengths = np.linalg.norm(u, axis=1)
         tight = (np.abs(self.t) <= _TIE * self.lengths[:, None] * self.sizes) & (a < 0) & (self.stiff > 0)
-        self.side, self.loose = np.where(self.t > 0, 1.0, -1.0), 1.0 - tight
+        self.side = np.where(tight, 0.0, np.where(self.t > 0, 1.0, -1.0))
         self.c = (self.side > 0).astype(float)
-        self.pull = (a * (self.side > 0) * self.loose) @ Z
+        self.pull = (a * self.c) @ Z
         self.arrived = np.zeros(len(u), dtype=bool)
         self.metric = np.where(np.arange(Z.shape[1]) < n_penalized, 1.0, _FLAT)
         self.inverse = np.repeat(np.diag(1.0 / self.metric)[None], len(u), axis=0)
@@ -143,7 +143,7 @@ class _Climb:
 
     def _release(self, rows: IntArray) -> IntArray:
         """Release the tight sample with the most to gain, on the side that gains; returns the starts that have one."""
-        tight, a, at = 1.0 - self.loose[rows], self.a[rows], np.arange(len(rows))
+        tight, a, at = (self.side[rows] == 0).astype(float), self.a[rows], np.arange(len(rows))
         taken = self._settled(rows, np.zeros_like(tight), _SETTLING)
         excess = tight * np.maximum(taken, a - taken) * self.sizes
         worst = np.argmax(excess, axis=1)
@@ -152,7 +152,7 @@ class _Climb:
         rows, worst, at = rows[some], worst[some], at[some]
         on = taken[at, worst] < a[at, worst]
         self._loosen(rows, worst, tight[some] * self.stiff)
-        self.side[rows, worst] = np.where(on, 1.0, -1.0)
+        self.side[rows, worst], self.t[rows, worst] = np.where(on, 1.0, -1.0), 0.0
         self.pull[rows] += (on * a[at, worst])[:, None] * self.Z[worst]
         return rows
 
@@ -161,7 +161,7 @@ class _Climb:
 
         An augmented Lagrangian, which moves the neurons by what they are off that maximum.
         """
-        u, pull, inverse, stiff = self.u[rows], self.pull[rows], self.inverse[rows], self.stiff * (1 - self.loose[rows])
+        u, pull, inverse, stiff = self.u[rows], self.pull[rows], self.inverse[rows], self.stiff * (self.side[rows] == 0)
         for _ in range(n_steps):
             taken = taken - stiff * (u @ self.rows)
             step = _products(inverse, self._gradient(u, pull + taken @ self.Z))
@@ -173,7 +173,7 @@ class _Climb:
     def _arrive(self, rows: IntArray, taken: Array) -> None:
         """Note the pre-activations and slopes of starts at their ends."""
         self.arrived[rows] = True
-        taken, tight = self._settled(rows, taken, _ARRIVING), self.loose[rows] == 0
+        taken, tight = self._settled(rows, taken, _ARRIVING), self.side[rows] == 0
         self.t[rows] = (self.u[rows] @ self.rows) * ~tight
         slopes = np.clip(taken / np.where(tight, self.a[rows], 1.0), 0.0, 1.0)
         self.c[rows] = np.where(tight, slopes, self.side[rows] > 0)
@@ -188,15 +188,14 @@ class _Climb:
         curvature = across**2 @ self.metric + np.einsum("bi,bi->b", stiff, (across @ self.rows) ** 2)
         # The share of the curvature across the sample that is its own: 1, but of equal and opposite samples.
         share = np.maximum(self.stiff[samples] * np.einsum("bj,bj->b", across, z), 0.0)
-        self.inverse[rows] = inverse + _outer(across * np.sqrt(share / curvature)[:, None])
-        self.loose[rows, samples] = 1.0
+        inverse += _outer(across * np.sqrt(share / curvature)[:, None])
+        self.inverse[rows] = inverse
 
     def _move(self, rows: IntArray, step: Array, slope: Array) -> BoolArray:
         """Go along each direction to the first point where the value stops rising; whether it is the face's maximum."""
-        t, side, dt = self.t[rows], self.side[rows], step @ self.rows
-        dt *= self.loose[rows]
+        t, dt = self.t[rows], step @ self.rows
         with np.errstate(over="ignore"):  # of huge data: the length to a kink that is never met is infinite
-            kinks, at, gains = _next_kinks(t, dt, side, self.a[rows])
+            kinks, at, gains = _next_kinks(t, dt, self.side[rows], self.a[rows])
             # Slope of the value along the line before each kink, and the length at which it would vanish there.
             before = slope[:, None] + np.cumsum(gains, axis=1) - gains
             top = before / slope[:, None]
@@ -229,7 +228,7 @@ class _Climb:
     def _tighten(self, rows: IntArray, samples: IntArray) -> None:
         """Keep a sample of each start on its kink."""
         self.pull[rows] -= ((self.side[rows, samples] > 0) * self.a[rows, samples])[:, None] * self.Z[samples]
-        self.t[rows, samples] = self.loose[rows, samples] = 0.0
+        self.side[rows, samples] = 0.0
         self._stiffen(rows, samples)
 
     def _stiffen(self, rows: IntArray, samples: IntArray) -> None:
@@ -237,7 +236,8 @@ class _Climb:
         inverse, z = self.inverse[rows], self.Z[samples]
         across = _products(inverse, z)
         curvature = np.einsum("bj,bj->b", across, z) + 1 / self.stiff[samples]
-        self.inverse[rows] = inverse - _outer(across / np.sqrt(curvature)[:, None])
+        inverse -= _outer(across / np.sqrt(curvature)[:, None])
+        self.inverse[rows] = inverse
 
 
 def _products(matrices: Array, vectors: Array) -> Array:
@@ -252,23 +252,22 @@ def _outer(vectors: Array) -> Array:
 
 def _next_kinks(t: Array, dt: Array, side: Array, a: Array) -> tuple[IntArray, Array, Array]:
     """The first kinks along each line: samples, lengths at which they are met, changes of slope (none if far)."""
-    # Without masks, which cost ten times as much: what leaves its kink gets there at a speed of next to nothing.
+    # Without masks, which cost ten times as much: what leaves its kink, or stays on it, gets there at next to no speed.
     speed = dt * side
     np.negative(speed, out=speed)
     np.maximum(speed, 1e-200, out=speed)
     at = np.abs(t)
     at += 1e-190
     at /= speed
-    kinks = _smallest(at, min(_KINKS, t.shape[1]))
-    at = np.take_along_axis(at, kinks, axis=1)
+    kinks, at = _smallest(at, min(_KINKS, t.shape[1]))
     gains = np.take_along_axis(a, kinks, axis=1) * np.abs(np.take_along_axis(dt, kinks, axis=1))
     return kinks, at, np.where(at < _FAR, gains, 0.0)
 
 
-def _smallest(values: Array, count: int) -> IntArray:
-    """Places of the smallest of each row's positive values, in order.
+def _smallest(values: Array, count: int) -> tuple[IntArray, Array]:
+    """The smallest of each row's positive values, in order: their places, and themselves up to a few last bits.
 
-    Places are put into the last bits of the values, which are then sorted themselves: in half the time.
+    Into those bits the places are put, so that values are sorted and not places: in half the time.
     """
     mask = (1 << (values.shape[1] - 1).bit_length()) - 1
     keys = values.view(np.int64) & ~mask
@@ -277,4 +276,4 @@ def _smallest(values: Array, count: int) -> IntArray:
     keys.partition(count - 1, axis=1)
     keys = keys[:, :count]
     keys.sort(axis=1)
-    return np.asarray(keys.view(np.int64) & mask)
+    return np.asarray(keys.view(np.int64) & mask), np.fmin(keys, np.inf)  # infinity and a place are no number
