@@ -34,9 +34,9 @@ from convexrelu.pricing.search import SearchResult, find_neurons
 _FAR, _REST = 0.5, 8
 # Cheap steps far from the optimum.
 _SLIDE_STEPS = 200
-# The interior point method starts from a share of the gap and stops at a share of the violation, or at its square,
-# which is how the gap falls with the accuracy of the dual variable. Neurons do not slide before: the multipliers of
-# their kinks, from which it starts as well, would no longer hold.
+# The interior point method starts from a share of the gap. It stops at a share of the violation, or at its square, which
+# is how the gap falls with the accuracy of the dual variable; at a tenth of that for every round without progress.
+# Neurons do not slide before: the multipliers of their kinks, from which it starts as well, would no longer hold.
 _CELLS_GAP, _CELLS_SHARE, _CELLS_TOL, _CELLS_FINEST = 0.025, 0.02, 1e-3, 1e-10
 # Rounds without progress after which a small gap is enough.
 _SETTLED = 2
@@ -236,7 +236,9 @@ class _Loop:
         if not self.finished:
             # The gap can be larger than the residual: where it is what is left to lower, the residual must be smaller.
             finest = min(0.3 * self.tol, self.state.residual * (0.1 if self.gap > self.tol else 1.0))
-            self._improve(self._with(found), min(max(0.1 * self.violation, finest), 0.1))
+            joined = self._with(found)
+            self._remember(evaluate(self.problem, joined))
+            self._improve(joined, min(max(0.1 * self.violation, finest), 0.1))
         self.rounds += 1
         self._adjust_share(len(found.values))
         self._count_stale()
@@ -310,7 +312,8 @@ class _Loop:
 
     def _minimise_in_cells(self, iterate: Iterate) -> None:
         began = time.perf_counter()
-        tol = min(max(min(_CELLS_SHARE, self.violation) * self.violation, _CELLS_FINEST), _CELLS_TOL)
+        share = min(_CELLS_SHARE, self.violation) * 0.1**self.stale
+        tol = min(max(share * self.violation, _CELLS_FINEST), _CELLS_TOL)
         first_gap = max(_CELLS_GAP * self.gap, tol, self.tol)
         cells = minimise_in_cells(self.problem, iterate, tol=tol, first_gap=first_gap, should_stop=self.should_stop)
         self._accept(evaluate(self.problem, cells))
@@ -332,6 +335,9 @@ class _Loop:
 
     def _accept(self, state: Evaluation) -> None:
         self.state = state
+        self._remember(state)
+
+    def _remember(self, state: Evaluation) -> None:
         if state.objective < self.best.objective:
             self.best = state
 

@@ -17,6 +17,7 @@ import scipy.linalg
 from scipy.optimize import nnls
 
 from convexrelu.arrays import Array
+from convexrelu.losses import SquaredLoss
 from convexrelu.native.reduced import Iterate, ReducedProblem
 
 # Least curvature of the loss, relative to what is usual, that steps count on.
@@ -34,7 +35,7 @@ def with_best_lengths(problem: ReducedProblem, iterate: Iterate, x: Array) -> It
         return iterate
     lasso, beta = _Lengths.of(problem, iterate), iterate.beta
     value = lasso.objective(x, beta)
-    for _ in range(_STEPS):
+    for _ in range(1 if isinstance(problem.loss.loss, SquaredLoss) else _STEPS):
         before, (x, beta, value) = value, _step(lasso, x, beta, value)
         if not value < before - _ENOUGH * abs(before):
             break
