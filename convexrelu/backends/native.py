@@ -34,9 +34,9 @@ from convexrelu.pricing.search import SearchResult, find_neurons
 _FAR, _REST = 0.5, 8
 # Cheap steps far from the optimum.
 _SLIDE_STEPS = 200
-# The interior point method starts from a share of the gap. It stops at a share of the violation, or at its square, which
-# is how the gap falls with the accuracy of the dual variable; at a tenth of that for every round without progress.
-# Neurons do not slide before: the multipliers of their kinks, from which it starts as well, would no longer hold.
+# The interior point method starts from a share of the gap. It stops at a share of the violation, or at its square, as
+# the gap falls with the accuracy of the dual variable, and at a tenth of that for every round without progress. Neurons
+# do not slide before: the multipliers of their kinks, from which it starts as well, would no longer hold.
 _CELLS_GAP, _CELLS_SHARE, _CELLS_TOL, _CELLS_FINEST = 0.025, 0.02, 1e-3, 1e-10
 # Rounds without progress after which a small gap is enough.
 _SETTLED = 2
