@@ -105,6 +105,29 @@ def test_the_gradient_is_kept_up_to_date(free):
     np.testing.assert_allclose(climbing.pull, pull, atol=1e-12 * np.abs(Z).sum())
 
 
+@pytest.mark.parametrize("free", [False, True])
+def test_the_inverse_of_the_curvature_is_kept_up_to_date(free):
+    Z, p, _, u = instance(5, 30, 4, free)
+    Z = np.vstack([Z, Z[:10]] if free else [Z, Z[:10], -Z[:10]])  # equal samples are tight together, and opposite ones
+    nu = np.random.default_rng(5).standard_normal(len(Z))
+    nu -= nu.mean() if free else 0.0
+    climbing = _Climb(Z, p, np.where(np.maximum(u @ Z.T, 0.0) @ nu > 0, 1.0, -1.0)[:, None] * nu, u)
+    climbing.run(200)
+    assert (climbing.side == 0).any()
+    for inverse, side in zip(climbing.inverse, climbing.side, strict=True):
+        curvature = np.diag(climbing.metric) + (Z.T * climbing.stiff * (side == 0)) @ Z
+        np.testing.assert_allclose(inverse @ curvature, np.eye(4), atol=1e-4)
+
+
+@given(arrays(float, (3, 9), elements=st.sampled_from([1e-190, 0.25, 1.0, 2.0, 1e200, np.inf])), st.integers(1, 9))
+def test_the_smallest_values_in_order(values, count):
+    places, smallest = climbs._smallest(values, count)
+    wanted = np.minimum(np.sort(values, axis=1)[:, :count], 1e300)
+    np.testing.assert_allclose(smallest, wanted, rtol=1e-14)
+    np.testing.assert_allclose(np.minimum(np.take_along_axis(values, places, axis=1), 1e300), wanted)
+    assert all(len(set(row)) == count for row in places)
+
+
 @pytest.mark.parametrize(
     ("X", "y", "loss"),
     [

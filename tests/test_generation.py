@@ -90,6 +90,20 @@ def test_losses_with_kinks_natively_where_kinks_coincide(name, seed, native):
     assert check(name, seed).solution.message == "native"
 
 
+def test_a_stopped_minimisation_leaves_the_neurons_found(generated, monkeypatch):
+    def stopped(loop, joined, tol):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("convexrelu.backends.native._Loop._improve", stopped)
+    rng = np.random.default_rng(0)
+    problem = cr.TrainingProblem(rng.standard_normal((20, 3)), rng.standard_normal(20), 0.1)
+    result = cr.solve(problem)
+    assert result.status is Status.INTERRUPTED
+    assert result.network.n_neurons > 0
+    empty = problem.loss.value(0 * problem.Y, problem.Y, problem.sample_weight)
+    assert result.objective < empty
+
+
 def accepted(name, count):
     """The first seeds of problems that are not refused."""
     return itertools.islice((seed for seed in itertools.count() if instance(name, seed)[0] is not None), count)

@@ -29,7 +29,7 @@ _CACHED = 98_304
 # Newton steps at the maximum of a face, and of a start that has arrived: each divides what is left by about 1e7.
 _SETTLING, _ARRIVING = 1, 3
 # Kinks looked at in one step; a step ends at the last of them at the latest. Those further than this are none.
-_KINKS, _FAR = 16, 1e9
+_KINKS, _FAR, _LARGEST = 16, 1e9, 1e300
 
 
 @dataclass(frozen=True)
@@ -267,13 +267,14 @@ def _next_kinks(t: Array, dt: Array, side: Array, a: Array) -> tuple[IntArray, A
 def _smallest(values: Array, count: int) -> tuple[IntArray, Array]:
     """The smallest of each row's positive values, in order: their places, and themselves up to a few last bits.
 
-    Into those bits the places are put, so that values are sorted and not places: in half the time.
+    Values above 1e300 count as that. Into those bits the places are put, so that values are sorted and not places: in
+    half the time.
     """
     mask = (1 << (values.shape[1] - 1).bit_length()) - 1
-    keys = values.view(np.int64) & ~mask
+    keys = np.minimum(values, _LARGEST).view(np.int64) & ~mask  # infinity and a place would be no number
     keys |= np.arange(values.shape[1])
     keys = keys.view(float)
     keys.partition(count - 1, axis=1)
     keys = keys[:, :count]
     keys.sort(axis=1)
-    return np.asarray(keys.view(np.int64) & mask), np.fmin(keys, np.inf)  # infinity and a place are no number
+    return np.asarray(keys.view(np.int64) & mask), keys
