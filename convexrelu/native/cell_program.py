@@ -106,7 +106,10 @@ def _followed(
 
 @dataclass(frozen=True)
 class _Cells:
-    """The cells, each with the sign of its neuron; `weights` are s_b D_b, and `e` is zero at zero rows: no cone's."""
+    """The cells, each with the sign of its neuron; `weights` are s_b D_b, and `e` is zero at zero rows: no cone's.
+
+    These have distances like the others, and multipliers zero, which steps leave zero.
+    """
 
     problem: ReducedProblem
     signs: Array
@@ -247,7 +250,7 @@ class _State:
         cones = ConePair(*cells.pairs(point))
         root = np.sqrt(loss.stiffness(point.slopes)[:, 0])
         k = problem.Z.shape[1]
-        blocks = (np.where(cells.e != 0, point.rho / point.r, 0.0) @ problem.outer).reshape(-1, k, k)
+        blocks = ((point.rho / point.r) @ problem.outer).reshape(-1, k, k)
         blocks[:, :p, :p] += cones.rest
         system = NewtonSystem(
             blocks, root * cells.weights, problem.Z, root[:, None] * problem.linear, problem.ridge, far
@@ -288,7 +291,7 @@ class _State:
         first, dx, dy = self._direction(-r * rho, -cones.x, (0.0, 0.0))
         gap = self._gap_after(self._length(first, dx, dy), first, dx, dy)
         mu = min(max(gap / self.gap, 1e-6), 1.0) ** 3 * self.gap / self.n_products
-        to_products = np.where(self.cells.e != 0, mu - r * rho - first.r * first.rho, 0.0)
+        to_products = mu * self.cells.e**2 - r * rho - first.r * first.rho
         wanted = cones.towards(mu) - cones.x - cones.second_order(dx, dy)
         above, below = self.loss.second_order(first.slopes)
         second = self._direction(to_products, wanted, (mu + above, mu + below))
@@ -308,8 +311,8 @@ class _State:
         The loss's products go to `aim`.
         """
         cells, point, p, s = self.cells, self.point, self.cells.problem.n_penalized, self.point.slopes
-        Z, live, linear = cells.problem.Z, cells.e != 0, cells.problem.linear
-        change = np.where(live, (to_products - point.rho * self.off_r) / point.r, 0.0)
+        Z, linear = cells.problem.Z, cells.problem.linear
+        change = (to_products - point.rho * self.off_r) / point.r
         stiffness, pull = self.loss.stiffness(s)[:, 0], self.loss.pull(s, self.fit[:, None], aim)[:, 0]
         gradient = self.off_u - (cells.weights * (stiffness * pull) + cells.e * change) @ Z
         gradient[:, :p] -= wanted[:, 1:] - self.cones.tilt * wanted[:, :1]
@@ -320,7 +323,7 @@ class _State:
         dy = np.column_stack([dh, du[:, :p]])
         dx = wanted - self.cones.squared(dy)
         dx[:, 0] = 0.0
-        d_rho = np.where(live, change - point.rho * dt / point.r, 0.0)
+        d_rho = change - point.rho * dt / point.r
         d_nu = stiffness * (pull - cells.fit(dz, d_beta))
         d_slopes = self.loss.step(s, d_nu[:, None], aim)
         return _Point(du, dh, d_beta, dt + self.off_r, d_rho, dx[:, 1:], d_slopes), dx, dy

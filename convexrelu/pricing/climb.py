@@ -94,7 +94,7 @@ class _Climb:
         stiff = _STIFF_FREE if n_penalized < Z.shape[1] else _STIFF
         self.stiff = np.where(self.sizes > 0, stiff / np.where(self.sizes > 0, self.sizes, 1.0) ** 2, 0.0)
         self.t = u @ self.rows
-        self.lengths = np.linalg.norm(u, axis=1)
+        self.lengths = _norms(u)
         tight = (np.abs(self.t) <= _TIE * self.lengths[:, None] * self.sizes) & (a < 0) & (self.stiff > 0)
         self.side = np.where(tight, 0.0, np.where(self.t > 0, 1.0, -1.0))
         self.c = (self.side > 0).astype(float)
@@ -129,7 +129,7 @@ class _Climb:
         """
         gradient = self._gradient(self.u[rows], self.pull[rows])
         step = _products(self.inverse[rows], gradient)
-        still = np.linalg.norm(step, axis=1) <= _STILL * self.lengths[rows]
+        still = _norms(step) <= _STILL * self.lengths[rows]
         moving = ~still
         slope = np.einsum("bj,bj->b", gradient[moving], step[moving])
         still[moving] = self._move(rows[moving], step[moving], slope)
@@ -207,7 +207,7 @@ class _Climb:
         passed, which = np.nonzero(np.arange(at.shape[1]) < (last + ~(smooth | kinked))[:, None])
         self._pass(rows, passed, kinks[passed, which])
         self.u[rows] += length[:, None] * step
-        self.lengths[rows] = np.maximum(self.lengths[rows], np.linalg.norm(self.u[rows], axis=1))
+        self.lengths[rows] = np.maximum(self.lengths[rows], _norms(self.u[rows]))
         dt *= length[:, None]
         t += dt
         self.t[rows] = t
@@ -238,6 +238,11 @@ class _Climb:
         curvature = np.einsum("bj,bj->b", across, z) + 1 / self.stiff[samples]
         inverse -= _outer(across / np.sqrt(curvature)[:, None])
         self.inverse[rows] = inverse
+
+
+def _norms(vectors: Array) -> Array:
+    """Norms of (B, k); `np.linalg.norm` takes three times as long."""
+    return np.asarray(np.sqrt(np.einsum("bj,bj->b", vectors, vectors)))
 
 
 def _products(matrices: Array, vectors: Array) -> Array:
