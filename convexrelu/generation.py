@@ -194,7 +194,7 @@ class NativeMethod:
         return solution_of(self.problem, found.iterate, found.nu)
 
     def _report(self, progress: Progress) -> None:
-        self.monitor.report(progress.objective, progress.n_neurons)
+        self.monitor.report(progress.objective, progress.n_neurons, ends_round=progress.ends_round)
 
     def _as_found(self, start: Solution, neuron: Array) -> SearchResult:
         """One neuron in the form of a search's findings."""

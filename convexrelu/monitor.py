@@ -12,14 +12,14 @@ from convexrelu.errors import TimeLimitError
 
 @dataclass(frozen=True)
 class State:
-    """What a callback sees after each round of pattern generation.
+    """What a callback sees after each round of pattern generation, and within it when neurons have been added.
 
     Attributes
     ----------
     iteration : int
         Rounds so far.
     objective : float
-        Of the network at hand.
+        Of the best network so far.
     lower_bound : float
         Best proven so far, for all networks; zero before the first proof.
     gap : float
@@ -105,12 +105,13 @@ class Monitor:
         """Add to what was spent on "starts" of the search, "boxes" of the proof or "cones" of the program."""
         self.effort[name] += number
 
-    def report(self, objective: float, n_neurons: int) -> None:
-        """Count a round, print it and show it to the callback."""
-        self.iteration += 1
-        self.count("rounds", 1)
+    def report(self, objective: float, n_neurons: int, *, ends_round: bool = True) -> None:
+        """Show a network to the callback; count and print a round that ends with it."""
+        if ends_round:
+            self.iteration += 1
+            self.count("rounds", 1)
         state = State(self.iteration, objective, self.lower_bound, n_neurons, self.seconds)
-        if self.verbose:
+        if self.verbose and ends_round:
             print(_line(state), flush=True)
         if self.callback is not None and self.callback(state):
             self.interrupted = True

@@ -129,7 +129,8 @@ def solve(
     verbose : bool, default False
         Whether to print a line for each round (pattern generation), or the backend's own progress.
     callback : callable, optional
-        Called with a `State` after each round of pattern generation; a true answer stops the run.
+        Called with a `State` after each round of pattern generation, and within it when neurons have been added; a
+        true answer stops the run.
     warm_start : Network, optional
         Where pattern generation starts.
     max_iter : int, optional

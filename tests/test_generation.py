@@ -104,6 +104,18 @@ def test_a_stopped_minimisation_leaves_the_neurons_found(generated, monkeypatch)
     assert result.objective < empty
 
 
+def test_a_callback_sees_the_best_network_so_far(generated):
+    rng = np.random.default_rng(1)
+    problem = cr.TrainingProblem(rng.standard_normal((40, 4)), rng.standard_normal(40), 0.02, bias="none")
+    states = []
+    result = cr.solve(problem, max_iter=4, callback=states.append, tol=1e-10)
+    assert np.all(np.diff([state.objective for state in states]) <= 0)
+    assert states[-1].objective == pytest.approx(result.objective, rel=1e-9)
+    # Within a round, when neurons have been added, and at its end.
+    assert [state.iteration for state in states] == [0, 1, 1, 2, 2, 3, 3, 4]
+    assert result.status is Status.LIMIT
+
+
 def accepted(name, count):
     """The first seeds of problems that are not refused."""
     return itertools.islice((seed for seed in itertools.count() if instance(name, seed)[0] is not None), count)

@@ -67,14 +67,11 @@ class Timings:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback sees after every round."""
+    """The best network so far: what a callback sees after every round, and within it when neurons have been added."""
 
-    rounds: int
     objective: float
-    violation: float
-    gap: float
     n_neurons: int
-    seconds: float
+    ends_round: bool
 
 
 @dataclass(frozen=True)
@@ -166,7 +163,7 @@ def generate(
     should_stop : callable
         Asked before every step; True ends the work with the best network so far.
     callback : callable
-        Called with a `Progress` after every round.
+        Called with a `Progress` after every round, and within it when neurons have been added.
 
     Returns
     -------
@@ -182,12 +179,12 @@ def generate(
         n_thorough or min(100 + 100 * k, _THOROUGH),
         max_steps,
         should_stop,
+        callback,
     )
     try:
         loop.start(warm_start or Iterate.empty(problem), extra)
         while not loop.finished and loop.stale < _STALE and loop.rounds < max_rounds and not should_stop():
             loop.round()
-            callback(loop.progress())
     except KeyboardInterrupt:
         loop.interrupted = True
     return loop.result()
@@ -205,9 +202,10 @@ class _Loop:
         n_thorough: int,
         max_steps: int,
         should_stop: Callable[[], bool],
+        callback: Callable[[Progress], None],
     ) -> None:
         self.problem, self.rng, self.tol, self.max_steps = problem, rng, tol, max_steps
-        self.n_starts, self.n_thorough, self.should_stop = n_starts, n_thorough, should_stop
+        self.n_starts, self.n_thorough, self.should_stop, self.callback = n_starts, n_thorough, should_stop, callback
         self.state = self.best = evaluate(problem, Iterate.empty(problem))
         self.kappa, self.violation, self.correlation, self.gap = 1.0, np.inf, 0.0, np.inf
         self.rounds = self.steps = self.stale = self.rest = 0
@@ -215,7 +213,7 @@ class _Loop:
         self.starts = 0
         self.record = np.inf, np.inf
         self.finished = self.interrupted = False
-        self.began, self.search_seconds, self.newton_seconds = time.perf_counter(), 0.0, 0.0
+        self.search_seconds, self.newton_seconds = 0.0, 0.0
 
     def start(self, iterate: Iterate, extra: SearchResult | None) -> None:
         """Minimise from a warm start, with extra neurons."""
@@ -238,10 +236,12 @@ class _Loop:
             finest = min(0.3 * self.tol, self.state.residual * (0.1 if self.gap > self.tol else 1.0))
             joined = self._with(found)
             self._remember(evaluate(self.problem, joined))
+            self._report(ends_round=False)
             self._improve(joined, min(max(0.1 * self.violation, finest), 0.1))
         self.rounds += 1
         self._adjust_share(len(found.values))
         self._count_stale()
+        self._report(ends_round=True)
 
     def _is_closed(self) -> bool:
         return self.violation <= self.tol and self.gap <= self.tol
@@ -341,11 +341,9 @@ class _Loop:
         if state.objective < self.best.objective:
             self.best = state
 
-    def progress(self) -> Progress:
-        """The state for the callback."""
-        seconds = time.perf_counter() - self.began
-        state = self.state
-        return Progress(self.rounds, state.objective, self.violation, self.gap, len(state.iterate.neurons), seconds)
+    def _report(self, ends_round: bool) -> None:
+        """Show the best network to the callback."""
+        self.callback(Progress(self.best.objective, len(self.best.iterate.neurons), ends_round))
 
     def result(self) -> Generated:
         """The converged state, or the best one met."""
