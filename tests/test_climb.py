@@ -119,6 +119,14 @@ def test_the_inverse_of_the_curvature_is_kept_up_to_date(free):
         np.testing.assert_allclose(inverse @ curvature, np.eye(4), atol=1e-4)
 
 
+@pytest.mark.parametrize("scale", [1e-90, 1e90])
+def test_climbs_do_not_depend_on_the_scale_of_the_data(scale):
+    Z, p, a, u = instance(6, 60, 6, False)
+    end, scaled = climb(Z, p, a, u, 200), climb(scale * Z, p, a, u, 200)
+    np.testing.assert_allclose(scaled.u / scale, end.u, atol=1e-9 * np.abs(end.u).max())
+    np.testing.assert_allclose(scaled.c, end.c, atol=1e-9)
+
+
 @given(arrays(float, (3, 9), elements=st.sampled_from([1e-190, 0.25, 1.0, 2.0, 1e200, np.inf])), st.integers(1, 9))
 def test_the_smallest_values_in_order(values, count):
     places, smallest = climbs._smallest(values, count)

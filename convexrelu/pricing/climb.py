@@ -185,7 +185,7 @@ class _Climb:
         # What stiffness leaves of these is small: a second step makes up for its rounding.
         across += _products(inverse, z - self.metric * across - (stiff * (across @ self.rows)) @ self.Z)
         stiff[np.arange(len(rows)), samples] = 0.0
-        curvature = across**2 @ self.metric + np.einsum("bi,bi->b", stiff, (across @ self.rows) ** 2)
+        curvature = across**2 @ self.metric + _norms(np.sqrt(stiff) * (across @ self.rows)) ** 2
         # The share of the curvature across the sample that is its own: 1, but of equal and opposite samples.
         share = np.maximum(self.stiff[samples] * np.einsum("bj,bj->b", across, z), 0.0)
         inverse += _outer(across * np.sqrt(share / curvature)[:, None])
@@ -241,7 +241,7 @@ class _Climb:
 
 
 def _norms(vectors: Array) -> Array:
-    """Norms of (B, k); `np.linalg.norm` takes three times as long."""
+    """Norms of the rows; `np.linalg.norm` takes three times as long."""
     return np.asarray(np.sqrt(np.einsum("bj,bj->b", vectors, vectors)))
 
 
