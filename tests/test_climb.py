@@ -9,6 +9,7 @@ from oracles import dual_norm
 
 import convexrelu.pricing.climb as climbs
 from convexrelu.pricing.climb import _Climb, climb
+from convexrelu.pricing.smoothing import stiffness_of
 from convexrelu.problem import TrainingProblem
 from convexrelu.solve import solve
 
@@ -146,3 +147,8 @@ def test_the_smallest_values_in_order(values, count):
 def test_climbs_on_huge_data_do_not_warn(X, y, loss):
     certificate = solve(TrainingProblem(X, y, 1.0, loss, bias="none", output_bias="free")).certificate
     assert certificate.lower_bound <= certificate.objective
+
+
+def test_kinks_of_tiny_data_are_hard():
+    stiffness = stiffness_of(np.array([1e-140]), np.array([[1.0], [0.0], [-2.0]]), 10.0)[1]
+    np.testing.assert_array_equal(stiffness, 1e100)

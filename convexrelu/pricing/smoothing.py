@@ -35,7 +35,8 @@ def stiffness_of(squares: Array, a: Array, kappa: float) -> tuple[Array, Array]:
     # Without masks, which cost ten times as much.
     stiffness = -a
     np.maximum(stiffness, 1e-200, out=stiffness)
-    np.divide(curvature, stiffness, out=stiffness)
+    with np.errstate(over="ignore"):  # of tiny data: what is infinite is cut
+        np.divide(curvature, stiffness, out=stiffness)
     np.minimum(stiffness, _HARD, out=stiffness)
     # A zero row has no curvature, and any slope.
     stiffness[:, curvature == 0] = 1.0
