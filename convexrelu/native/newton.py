@@ -91,9 +91,9 @@ class NewtonSystem:
         dtype = np.float32 if self.single else np.float64
         inverse_root = np.asarray(np.linalg.inv(_roots(self.blocks)), dtype=float)
         by_neuron = (inverse_root.reshape(m * k, k).astype(dtype) @ self.Z.T.astype(dtype)).reshape(m, k, n)
-        by_neuron *= self.weights[:, None, :].astype(dtype)
+        by_neuron *= self.weights[:, None, :].astype(dtype, copy=False)
         B = by_neuron.reshape(m * k, n)
-        G = (B.T @ B).astype(float)
+        G = (B.T @ B).astype(float, copy=False)
         G[np.arange(n), np.arange(n)] += 1.0
         return inverse_root, B, _factor(G)
 
@@ -126,7 +126,7 @@ def _raised(factorise: Callable[..., T], H: Array, raised: float) -> T:
     diagonal = np.maximum(np.einsum("...ii->...i", H), 1e-300)
     while True:
         try:
-            return factorise(H + raised * diagonal[..., None] * np.eye(H.shape[-1]))
+            return factorise(H + raised * diagonal[..., None] * np.eye(H.shape[-1]) if raised else H)
         except np.linalg.LinAlgError:
             raised = max(100 * raised, 1e-15)
             if not raised < 1e6:

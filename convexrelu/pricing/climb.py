@@ -265,7 +265,8 @@ def _next_kinks(t: Array, dt: Array, side: Array, a: Array) -> tuple[IntArray, A
     at += 1e-190
     at /= speed
     kinks, at = _smallest(at, min(_KINKS, t.shape[1]))
-    gains = np.take_along_axis(a, kinks, axis=1) * np.abs(np.take_along_axis(dt, kinks, axis=1))
+    places = kinks + t.shape[1] * np.arange(len(t))[:, None]
+    gains = a.take(places) * np.abs(dt.take(places))
     return kinks, at, np.where(at < _FAR, gains, 0.0)
 
 

@@ -386,8 +386,9 @@ def _collect(rows: _Rows, batch: _Batch, nu: Array, threshold: float, apart: flo
     sign, values = np.where(correlation >= 0, 1.0, -1.0), np.abs(correlation)
     order = np.argsort(-values, kind="stable")
     kept = _distinct(u, sign, order[values[order] > threshold], apart)
-    slopes = np.where(sign[:, None] * nu < 0, np.where(batch.a * sign[:, None] * nu > 0, batch.c, t > 0), t > 0)
-    return SearchResult(u[kept], sign[kept], values[kept], slopes[kept], float(values.max(initial=0.0)))
+    weights = sign[kept, None] * nu
+    slopes = np.where((weights < 0) & (batch.a[kept] * weights > 0), batch.c[kept], t[kept] > 0)
+    return SearchResult(u[kept], sign[kept], values[kept], slopes, float(values.max(initial=0.0)))
 
 
 def _distinct(u: Array, sign: Array, order: IntArray, apart: float) -> IntArray:
