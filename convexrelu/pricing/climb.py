@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convexrelu.arrays import Array, BoolArray, IntArray
+from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
 
 # Curvature across a tight sample, relative to that of 1/2 |w|^2, without and with a free bias: its inverse is what a
 # tight sample lets through of a step, and its product with the rounding of a step is an error in slopes.
@@ -89,12 +89,12 @@ class _Climb:
 
     def __init__(self, Z: Array, n_penalized: int, a: Array, u: Array) -> None:
         self.Z, self.p, self.a, self.u = Z, n_penalized, a, u.copy()
-        self.rows, self.sizes = np.ascontiguousarray(Z.T), np.linalg.norm(Z, axis=1)
+        self.rows, self.sizes = np.ascontiguousarray(Z.T), row_norms(Z)
         # A zero row is never tight: it has no kink.
         stiff = _STIFF_FREE if n_penalized < Z.shape[1] else _STIFF
         self.stiff = np.where(self.sizes > 0, stiff / np.where(self.sizes > 0, self.sizes, 1.0) ** 2, 0.0)
         self.t = u @ self.rows
-        self.lengths = _norms(u)
+        self.lengths = row_norms(u)
         tight = (np.abs(self.t) <= _TIE * self.lengths[:, None] * self.sizes) & (a < 0) & (self.stiff > 0)
         self.side = np.where(tight, 0.0, np.where(self.t > 0, 1.0, -1.0))
         self.c = (self.side > 0).astype(float)
@@ -129,7 +129,7 @@ class _Climb:
         """
         gradient = self._gradient(self.u[rows], self.pull[rows])
         step = _products(self.inverse[rows], gradient)
-        still = _norms(step) <= _STILL * self.lengths[rows]
+        still = row_norms(step) <= _STILL * self.lengths[rows]
         moving = ~still
         slope = np.einsum("bj,bj->b", gradient[moving], step[moving])
         still[moving] = self._move(rows[moving], step[moving], slope)
@@ -185,7 +185,7 @@ class _Climb:
         # What stiffness leaves of these is small: a second step makes up for its rounding.
         across += _products(inverse, z - self.metric * across - (stiff * (across @ self.rows)) @ self.Z)
         stiff[np.arange(len(rows)), samples] = 0.0
-        curvature = across**2 @ self.metric + _norms(np.sqrt(stiff) * (across @ self.rows)) ** 2
+        curvature = across**2 @ self.metric + row_norms(np.sqrt(stiff) * (across @ self.rows)) ** 2
         # The share of the curvature across the sample that is its own: 1, but of equal and opposite samples.
         share = np.maximum(self.stiff[samples] * np.einsum("bj,bj->b", across, z), 0.0)
         inverse += _outer(across * np.sqrt(share / curvature)[:, None])
@@ -207,7 +207,7 @@ class _Climb:
         passed, which = np.nonzero(np.arange(at.shape[1]) < (last + ~(smooth | kinked))[:, None])
         self._pass(rows, passed, kinks[passed, which])
         self.u[rows] += length[:, None] * step
-        self.lengths[rows] = np.maximum(self.lengths[rows], _norms(self.u[rows]))
+        self.lengths[rows] = np.maximum(self.lengths[rows], row_norms(self.u[rows]))
         dt *= length[:, None]
         t += dt
         self.t[rows] = t
@@ -238,11 +238,6 @@ class _Climb:
         curvature = np.einsum("bj,bj->b", across, z) + 1 / self.stiff[samples]
         inverse -= _outer(across / np.sqrt(curvature)[:, None])
         self.inverse[rows] = inverse
-
-
-def _norms(vectors: Array) -> Array:
-    """Norms of the rows; `np.linalg.norm` takes three times as long."""
-    return np.asarray(np.sqrt(np.einsum("bj,bj->b", vectors, vectors)))
 
 
 def _products(matrices: Array, vectors: Array) -> Array:
