@@ -41,6 +41,8 @@ ALIKE = 9
 # How near to a sample a kink must be to lie on it: tried in this order, so that directions which only an inexact dual
 # variable tells from one on more kinks are taken for that one.
 KINKS = (1e-5, 1e-6, 1e-8, 1e-10)
+# Relative: correlations of refined directions are exact to this, or to ten times what polishing leaves.
+EXACT = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,15 +189,21 @@ class Census:
         return float(np.linalg.norm(self.optimum.correlations(u[None])))
 
     def _refined(self, u: Array) -> Array | None:
-        """The neuron with its kinks on samples put there exactly and the best direction left; None if not active."""
+        """The neuron with its kinks on samples put there exactly and the best direction left; None if not active.
+
+        Put on as many kinks as cost nothing: no more of its correlation than the dual variable is exact to.
+        """
         p = self.arrangement.n_penalized
+        found: list[tuple[float, Array]] = []
         for kink in KINKS:
             E, top = self._face(u, kink)
             z = top @ (top.T @ (E[:p].T @ u[:p]))
             length = float(np.linalg.norm(z))
             if length > 0 and self._is_active(E @ z / length):
-                return np.asarray(E @ z / length)
-        return None
+                found.append((self._correlation(E @ z / length), E @ z / length))
+        best = max((value for value, _ in found), default=0.0)
+        least = best - self.problem.penalty * max(EXACT, 10 * self.optimum.accuracy)
+        return next((direction for value, direction in found if value >= least), None)
 
     def _face(self, u: Array, kink: float) -> tuple[Array, Array]:
         """The face (k, r) of samples near its kink, and the best directions on it (r, t): more than one if tied."""

@@ -206,16 +206,32 @@ class NewtonState:
         return self._moved(dx, dN.reshape(self.N.shape))
 
     def _moved(self, dx: Array, dN: Array) -> NewtonState:
+        """The state after a step, or after as much of it as the first neuron takes to vanish, which is dropped.
+
+        The weight |z_e| |v_e| of a neuron changes as in the first order: what is traded between neurons whose
+        predictions are dependent leaves these as they are, however far.
+        """
         dz, dV, linear = np.split(dx, [self.z.size, self.z.size + self.V.size])
+        dV = dV.reshape(self.V.shape)
+        inner = self._per_neuron(self.z * dz) / self._per_neuron(self.z**2)
+        outer = (self.V * dV).sum(axis=1) / (self.V**2).sum(axis=1)
+        share = 1.0 / max(1.0, -(inner + outer).min(initial=0.0))
+        inner, outer = 1 + share * inner, 1 + share * outer
+        weight = inner + outer - 1
+        kept = (inner > 0) & (outer > 0) & (weight > 8 * EPS)
+        scale = np.sqrt(np.where(kept, weight, 0.0) / np.where(kept, inner * outer, 1.0))
         moved = replace(
             self,
-            z=self.z + dz,
-            V=self.V + dV.reshape(self.V.shape),
-            linear=self.linear + linear.reshape(self.linear.shape),
-            N=self.N + dN,
+            z=scale[self.owner] * (self.z + share * dz),
+            V=scale[:, None] * (self.V + share * dV),
+            linear=self.linear + share * linear.reshape(self.linear.shape),
+            N=self.N + share * dN,
         )
-        along = np.bincount(self.owner, moved.z * self.z, len(self.V))
-        return moved.take((along > 0) & ((moved.V * self.V).sum(axis=1) > 0))
+        return moved.take(kept)
+
+    def _per_neuron(self, values: Array) -> Array:
+        """Sums (m,) of what belongs to the coordinates z."""
+        return np.asarray(np.bincount(self.owner, values, len(self.V)), dtype=float)
 
     def take(self, kept: BoolArray) -> NewtonState:
         """Some of the neurons (m,)."""
@@ -228,14 +244,19 @@ class NewtonState:
         Where optimal networks are not isolated the equations are singular in the limit, and nearly so before it: there
         directions that they hardly determine are left out of a step, the more the worse it does.
         """
-        best = self
-        for _ in range(STEPS):
-            better = [state for state in map(best._step, CUTOFFS) if state.error < best.error]
-            # The empty network is stationary, too: rather not a step that loses neurons.
-            found = max(better, key=lambda state: len(state.faces), default=None)
-            if found is None:
-                break
-            best = found
+        best = state = self
+        for _ in range(STEPS + len(self.faces)):
             if best.error <= 8 * EPS:
                 break
+            steps = [state._step(cutoff) for cutoff in CUTOFFS]
+            better = [step for step in steps if step.error < state.error]
+            fewer = [step for step in steps if len(step.faces) < len(state.faces)]
+            # The empty network is stationary, too: rather not a step that loses neurons.
+            if better:
+                state = max(better, key=lambda step: len(step.faces))
+            elif fewer:
+                state = fewer[0]
+            else:
+                break
+            best = min(best, state, key=lambda visited: visited.error)
         return best

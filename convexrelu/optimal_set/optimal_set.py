@@ -29,13 +29,14 @@ from convexrelu.monitor import Monitor
 from convexrelu.network import Network
 from convexrelu.optimal_set.connectivity import Connection, path_between
 from convexrelu.optimal_set.directions import Census, Directions
+from convexrelu.optimal_set.exchange import ON_KINK, active_tol, exchanged
 from convexrelu.optimal_set.fits import Fits, fits_of
 from convexrelu.optimal_set.membership import Membership, membership
 from convexrelu.optimal_set.optimum import Optimum
 from convexrelu.optimal_set.polish import network_of_neurons, without_idle_samples
 from convexrelu.optimal_set.polytope import POSITIVE, Polytope
 from convexrelu.optimal_set.predictions import Minimum, minimize_over, prediction_range, same_function, undetermined
-from convexrelu.optimal_set.proof import Proof, census_of, met_by, patterns_at_hand
+from convexrelu.optimal_set.proof import census_of, patterns_at_hand
 from convexrelu.optimal_set.refinement import free_vectors, optimum_of, vectors
 from convexrelu.optimal_set.smallest import Smallest, smallest
 from convexrelu.optimal_set.stationary import Stationary
@@ -43,9 +44,6 @@ from convexrelu.problem import TrainingProblem
 from convexrelu.result import Result
 from convexrelu.validation import check_count, check_matrix, check_number
 
-# Relative: a direction is active when its correlation reaches the price of norm up to this, or up to ten times what
-# polishing leaves. Polished correlations are exact to about 1e-14.
-ACTIVE = 1e-9
 # Polishing that leaves more than this has failed.
 LEAST_ACCURACY = 1e-7
 # Steps of hit and run between two samples, per dimension.
@@ -124,14 +122,11 @@ class OptimalSet:
             )
         listed = patterns_at_hand(result, problem.arrangement) if patterns is None else patterns
         optimum = optimum_of(result, problem, listed, monitor, proven and patterns is None)
-        if optimum.accuracy > LEAST_ACCURACY:
-            raise InvalidInputError(
-                f"`result` could not be brought to the optimum: its conditions still fail by {optimum.accuracy:.1g}. "
-                "Solve with a smaller `tol`, or rescale the data."
-            )
-        tol = max(ACTIVE, 10 * optimum.accuracy)
-        census = Census(optimum, patterns, tol, monitor)
-        proof: Proof = census_of(census, result) if proven else met_by(census, result)
+        _check_accuracy(optimum)
+        optimum, met = exchanged(optimum, result, patterns, listed, monitor)
+        _check_accuracy(optimum)
+        tol = active_tol(optimum)
+        proof = census_of(Census(optimum, patterns, tol, monitor), result) if proven else met
         fits = fits_of(optimum, tol)
         polytope = _polytope(optimum, proof.directions, fits)
         polytope = polytope.bounded() if proven and fits.open.any() else polytope
@@ -459,6 +454,14 @@ def _check_bounded(problem: TrainingProblem) -> None:
         )
 
 
+def _check_accuracy(optimum: Optimum) -> None:
+    if optimum.accuracy > LEAST_ACCURACY:
+        raise InvalidInputError(
+            f"`result` could not be brought to the optimum: its conditions still fail by {optimum.accuracy:.1g}. "
+            "Solve with a smaller `tol`, or rescale the data."
+        )
+
+
 def _polytope(optimum: Optimum, directions: Directions, fits: Fits) -> Polytope:
     problem = optimum.problem
     A, Q = vectors(problem, directions.neurons, directions.outputs), free_vectors(problem)
@@ -479,4 +482,4 @@ def _at_vertex(optimum: Optimum, directions: Directions, polytope: Polytope) -> 
     neurons = alpha[: len(directions)][used, None] * directions.neurons[used]
     free = np.asarray(np.linalg.lstsq(polytope.Q, polytope.g - polytope.A @ alpha, rcond=None)[0], dtype=float)
     linear = np.concatenate([free, optimum.penalized[:, 0]])
-    return Stationary.of(optimum.problem, neurons, directions.signs[used], linear, optimum.nu[:, 0], ACTIVE).polished()
+    return Stationary.of(optimum.problem, neurons, directions.signs[used], linear, optimum.nu[:, 0], ON_KINK).polished()

@@ -48,9 +48,9 @@ class Optimum:
     @classmethod
     def of_stationary(cls, state: Stationary, accuracy: float) -> Optimum:
         """The network of one task that Newton's method ended at."""
-        return cls(
-            state.problem, state.neurons, state.signs[:, None], state.linear[:, None], state.nu[:, None], accuracy
-        )
+        problem = state.problem
+        nu = np.clip(state.nu[:, None], *problem.loss.domain(problem.Y, problem.sample_weight))
+        return cls(problem, state.neurons, state.signs[:, None], state.linear[:, None], nu, accuracy)
 
     @property
     def n_free(self) -> int:

@@ -1,7 +1,7 @@
 """From a solved problem of any kind to its optimum to rounding: `optimum_of`.
 
-One task with the squared loss, and interpolation of one task, have `convexrelu.optimal_set.polish`; the other losses
-and several tasks are brought to rounding here. Letters as in `convexrelu.optimal_set.newton`.
+One task with a smooth loss, and interpolation of one task, have `convexrelu.optimal_set.polish`; losses with kinks and
+several tasks are brought to rounding here. Letters as in `convexrelu.optimal_set.newton`.
 
 A loss with kinks leaves open which samples sit on a kink: those whose dual variable is strictly between the slopes of
 the two arms. A solver knows that up to its accuracy only, so several guesses are tried, and the best one is kept.
@@ -19,7 +19,7 @@ import numpy as np
 from convexrelu.arrays import Array, BoolArray, row_norms
 from convexrelu.errors import UnsupportedError
 from convexrelu.generation import NativeMethod, ProximalMethod
-from convexrelu.losses import ExactFit, SquaredLoss
+from convexrelu.losses import ExactFit
 from convexrelu.losses.piecewise import PiecewiseLoss
 from convexrelu.monitor import Monitor
 from convexrelu.multitask import joint_method
@@ -82,17 +82,22 @@ def optimum_of(
     _check_loss(problem)
     heavy = result.problem.sample_weight > 0
     refined = partial(_refined, problem, patterns, monitor)
-    if problem.Y.shape[1] == 1 and isinstance(problem.loss, SquaredLoss | ExactFit):
+    if is_one_smooth_task(problem):
         best = Optimum.of_stationary(*polish(result, problem, patterns, monitor, sharpen))
-        if best.accuracy <= GOOD or not problem.is_interpolation:
+        if best.accuracy <= GOOD:
             return best
-        # Slower steps, which lose no neurons where the equations are nearly singular.
+        # Slower steps, in other coordinates.
         return min(best, refined(result.network, result.solution.dual[heavy]), key=_accuracy)
     best = refined(result.network, result.solution.dual[heavy])
     if sharpen and best.accuracy > GOOD:
         solution = _sharpened(problem, result.network, monitor)
         best = min(best, refined(network_of(problem, solution, SHARP), solution.dual), key=_accuracy)
     return best
+
+
+def is_one_smooth_task(problem: TrainingProblem) -> bool:
+    """Whether `convexrelu.optimal_set.stationary` has the equations: for interpolation, too."""
+    return problem.Y.shape[1] == 1 and (problem.loss.is_smooth or problem.is_interpolation)
 
 
 def _accuracy(optimum: Optimum) -> float:
@@ -140,11 +145,11 @@ def _starts(
     if smooth:
         dual = problem.feasible_direction(-problem.loss.gradient(network(problem.X), problem.Y, problem.sample_weight))
     for kink, negligible, arm in itertools.product(KINKS, NEGLIGIBLE, ARMS[:1] if smooth else ARMS):
-        exact, arms = _exact(problem, dual, arm)
+        exact, arms = exact_samples(problem, dual, arm)
         yield _start(problem, network, dual, kink, negligible), kink, exact, arms
 
 
-def _exact(problem: TrainingProblem, dual: Array, near: float) -> tuple[BoolArray, Array]:
+def exact_samples(problem: TrainingProblem, dual: Array, near: float) -> tuple[BoolArray, Array]:
     """Samples on the kink of the loss (n, T), and the slope of the nearer arm."""
     if problem.is_interpolation or problem.loss.is_smooth:
         return np.full(dual.shape, problem.is_interpolation), np.zeros(dual.shape)
@@ -168,8 +173,13 @@ def _start(problem: TrainingProblem, network: Network, dual: Array, kink: float,
     weights[weights * cost <= negligible * cost.max(initial=0.0)] = 0.0
     kept = weights > 0
     neurons, outputs = (weights[:, None] * neurons)[kept], outputs[kept]
+    return with_neurons(problem, neurons, outputs, predictions, dual)
+
+
+def with_neurons(problem: TrainingProblem, neurons: Array, outputs: Array, fit: Array, dual: Array) -> Optimum:
+    """A start: neurons (m, k), outputs (m, T) and the linear part nearest to what they leave of the predictions."""
     columns = np.hstack([problem.linear.free, problem.linear.penalized])
-    rest = predictions - np.maximum(arrangement.Z @ neurons.T, 0.0) @ outputs
+    rest = fit - np.maximum(problem.arrangement.Z @ neurons.T, 0.0) @ outputs
     linear = np.asarray(np.linalg.lstsq(columns, rest, rcond=None)[0])
     return Optimum(problem, neurons, outputs, linear, dual, np.inf)
 

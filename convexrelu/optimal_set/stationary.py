@@ -230,24 +230,38 @@ class Stationary:
         return self.response(-change)
 
     def polished(self) -> Stationary:
-        """Newton's method until the residual is rounding or no longer falls; neurons that turn round are dropped."""
+        """Newton's method until the residual is rounding or no longer falls.
+
+        A step ends where the first neuron vanishes, which is dropped: where predictions are nearly dependent a full
+        step would take many others far beyond that.
+        """
         best = state = self
-        for _ in range(STEPS):
-            state = state.step()
-            if not state.error < best.error and len(state.faces) == len(best.faces):
-                return best
-            best = state
+        for _ in range(STEPS + len(self.faces)):
             if best.error <= 8 * EPS:
                 break
+            share, first = state._first_to_vanish
+            stepped = state.step(share, first)
+            if share == 1.0 and not stepped.error < state.error:
+                break
+            state = stepped
+            best = min(best, state, key=lambda visited: visited.error)
         return best
 
-    def step(self, share: float = 1.0) -> Stationary:
-        """A Newton step, or a share of one; neurons that turn round are dropped."""
+    @property
+    def _first_to_vanish(self) -> tuple[float, int]:
+        """The share of a Newton step at which the first neuron has no weight left, and which: one, -1 if none has."""
+        along = np.bincount(self.owner, self._newton[: self.z.size] * self.unit, minlength=len(self.faces))
+        with np.errstate(divide="ignore"):
+            shares = np.where(along < 0, self.costs / -along, np.inf)
+        return (float(shares.min()), int(shares.argmin())) if shares.min(initial=np.inf) < 1.0 else (1.0, -1)
+
+    def step(self, share: float = 1.0, vanishing: int = -1) -> Stationary:
+        """A Newton step, or a share of one; neurons that turn round, and the one that is vanishing, are dropped."""
         dz, linear, nu = np.split(share * self._newton, [self.z.size, self.columns.shape[1]])
         z = self.z + dz
         along = np.bincount(self.owner, z * self.unit, minlength=len(self.faces))
         state = replace(self, z=z, linear=self.linear + linear, nu=self.nu + nu)
-        return state.take(along > 0)
+        return state.take((along > 0) & (np.arange(len(along)) != vanishing))
 
     @cached_property
     def _newton(self) -> Array:
