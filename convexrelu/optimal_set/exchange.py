@@ -4,7 +4,7 @@ Letters as in `convexrelu.optimal_set.optimum`. Where predictions of neurons are
 Newton's method may end at an optimum of the neurons that it began with: another one, next to one of them, is above the
 price of norm by 1e-8, which no solver sees. Directions are exact wherever the dual variable is. So those above the
 price enter, as in the exchange methods of semi-infinite programming, and Newton's method begins anew from all that are
-active, where it drops those that do not belong.
+active.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ ACTIVE = 1e-11
 # A sample this near (relative) to the kink of a direction lies on it; tried after that.
 ON_KINK, NEARLY = 1e-9, 1e-7
 # How often Newton's method begins anew.
-RESTARTS = 4
+RESTARTS = 8
+# Predictions that leave no more than this (relative) of another stand for it.
+TRADED = 1e-4
 # The weight of a direction that enters, relative to the largest. Less than 1e-5 is next to nothing for rounding.
 ENTERING = 1e-2
 
@@ -108,27 +110,46 @@ def _polished(start: Optimum, kink: float, arm: float) -> Optimum:
 
 
 def _entered(optimum: Optimum, directions: Directions) -> Optimum:
-    """Weights of directions next to the predictions of an optimum, those above the price of norm with some as well."""
+    """A start from directions: weights next to the predictions of an optimum, also of those above the price of norm."""
     problem = optimum.problem
-    weights = _fitted(optimum, directions)
-    largest = weights.max(initial=0.0)
-    above = row_norms(optimum.correlations(directions.neurons)) > problem.penalty * (1 + GOOD)
-    weights[above] = np.maximum(weights[above], ENTERING * largest)
-    kept = weights > NEGLIGIBLE[0] * largest
+    Q, A = free_vectors(problem), vectors(problem, directions.neurons, directions.outputs)
+    wanted = (optimum.fit - problem.linear.penalized @ optimum.penalized).reshape(-1, 1)
+    A, wanted = off_columns(Q, A), off_columns(Q, wanted)[:, 0]
+    weights = _fitted(A, wanted)
+    excess = np.where(weights > 0, 0.0, row_norms(optimum.correlations(directions.neurons)) / problem.penalty - 1.0)
+    if problem.loss.is_smooth:
+        weights[excess > GOOD] = ENTERING * weights.max(initial=0.0)
+    elif excess.max() > GOOD:
+        _pivot(int(excess.argmax()), A, weights)
+    kept = weights > 0
     neurons, outputs = weights[kept, None] * directions.neurons[kept], directions.outputs[kept]
     return with_neurons(problem, neurons, outputs, optimum.fit, optimum.nu)
 
 
-def _fitted(optimum: Optimum, directions: Directions) -> Array:
-    """Weights (m,), at least zero, whose predictions are nearest to those of an optimum, modulo the free columns."""
-    problem = optimum.problem
-    Q, A = free_vectors(problem), vectors(problem, directions.neurons, directions.outputs)
-    wanted = (optimum.fit - problem.linear.penalized @ optimum.penalized).reshape(-1, 1)
-    A = off_columns(Q, A)
+def _fitted(A: Array, wanted: Array) -> Array:
+    """Weights (m,), at least zero, whose predictions A alpha are nearest to the wanted (n,)."""
+    from scipy.optimize import nnls  # a tenth of a second
+
     size = row_norms(A.T)
     used = size > DEPENDENT * size.max(initial=0.0)
     weights = np.zeros(len(size))
-    from scipy.optimize import nnls  # a tenth of a second
+    weights[used] = nnls(A[:, used] / size[used], wanted)[0] / size[used]
+    return np.where(weights > NEGLIGIBLE[0] * weights.max(initial=0.0), weights, 0.0)
 
-    weights[used] = nnls(A[:, used] / size[used], off_columns(Q, wanted)[:, 0])[0] / size[used]
-    return weights
+
+def _pivot(e: int, A: Array, weights: Array) -> None:
+    """Give column e weight for that of others with the same predictions until the first of these has none left.
+
+    As in the simplex method: a loss with kinks is straight in the weights, and Newton's method cannot tell from
+    equations which of them are to vanish.
+    """
+    others = np.flatnonzero(weights)
+    traded = np.linalg.lstsq(A[:, others], A[:, e], rcond=None)[0]
+    lengths = np.where(traded > 0, weights[others] / np.where(traded > 0, traded, 1.0), np.inf)
+    left = np.linalg.norm(A[:, e] - A[:, others] @ traded)
+    if left > TRADED * np.linalg.norm(A[:, e]) or not lengths.min() < np.inf:
+        weights[e] = ENTERING * weights.max(initial=0.0)
+        return
+    weights[others] = np.maximum(weights[others] - lengths.min() * traded, 0.0)
+    weights[others[lengths.argmin()]] = 0.0
+    weights[e] = lengths.min()

@@ -44,8 +44,8 @@ from convexrelu.problem import TrainingProblem
 from convexrelu.result import Result
 from convexrelu.validation import check_count, check_matrix, check_number
 
-# Polishing that leaves more than this has failed.
-LEAST_ACCURACY = 1e-7
+# Polishing that leaves more than this has failed: before and after the exchange with active directions.
+TO_BEGIN, LEAST_ACCURACY = 1e-5, 1e-7
 # Steps of hit and run between two samples, per dimension.
 STEPS_PER_DIMENSION = 10
 
@@ -122,9 +122,9 @@ class OptimalSet:
             )
         listed = patterns_at_hand(result, problem.arrangement) if patterns is None else patterns
         optimum = optimum_of(result, problem, listed, monitor, proven and patterns is None)
-        _check_accuracy(optimum)
+        _check_accuracy(optimum, TO_BEGIN)
         optimum, met = exchanged(optimum, result, patterns, listed, monitor)
-        _check_accuracy(optimum)
+        _check_accuracy(optimum, LEAST_ACCURACY)
         tol = active_tol(optimum)
         proof = census_of(Census(optimum, patterns, tol, monitor), result) if proven else met
         fits = fits_of(optimum, tol)
@@ -454,8 +454,8 @@ def _check_bounded(problem: TrainingProblem) -> None:
         )
 
 
-def _check_accuracy(optimum: Optimum) -> None:
-    if optimum.accuracy > LEAST_ACCURACY:
+def _check_accuracy(optimum: Optimum, least: float) -> None:
+    if optimum.accuracy > least:
         raise InvalidInputError(
             f"`result` could not be brought to the optimum: its conditions still fail by {optimum.accuracy:.1g}. "
             "Solve with a smaller `tol`, or rescale the data."
