@@ -24,7 +24,7 @@ from convexrelu.monitor import Monitor
 from convexrelu.optimal_set.faces import REPEATED, maximisers
 from convexrelu.optimal_set.generic import generic
 from convexrelu.optimal_set.optimum import Optimum
-from convexrelu.optimal_set.polish import correlations
+from convexrelu.optimal_set.polish import GOOD, correlations
 from convexrelu.optimal_set.stationary import face_basis, tie_sizes
 from convexrelu.patterns.arrangement import Arrangement
 from convexrelu.patterns.patterns import Patterns
@@ -33,7 +33,7 @@ from convexrelu.pricing.rounding import bias_radius
 from convexrelu.pricing.task_search import find_joint_neurons
 from convexrelu.problem import TrainingProblem
 
-# Relative: candidates this near the price of norm are refined, and refined ones are the same when this near each other.
+# Relative: candidates this near the price of norm are refined, and weights this near each other are equal.
 COARSE = 1e-6
 SAME = 1e-7
 # Decimals to which neurons of cost one are compared before they are refined.
@@ -41,8 +41,8 @@ ALIKE = 9
 # How near to a sample a kink must be to lie on it: tried in this order, so that directions which only an inexact dual
 # variable tells from one on more kinks are taken for that one.
 KINKS = (1e-5, 1e-6, 1e-8, 1e-10)
-# Relative: correlations of refined directions are exact to this, or to ten times what polishing leaves.
-EXACT = 1e-12
+# Refined directions this near each other are one.
+NEXT = KINKS[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +153,7 @@ class Census:
 
     def directions(self, candidates: Array) -> Directions:
         """The distinct active directions among and next to the candidates (m, k)."""
-        found: list[Array] = []
+        found = self._own()
         for start in self._distinct(self._starts(candidates)):
             self.check_time()
             refined = self._refined(start)
@@ -164,6 +164,13 @@ class Census:
         outputs = outputs / row_norms(outputs)[:, None]
         segments = self._segments(neurons, outputs)
         return Directions(frozen(neurons), frozen(outputs), segments, self._rays(neurons))
+
+    def _own(self) -> list[Array]:
+        """The optimum's neurons, where these are exact: next to a kink one is not to be put on it."""
+        if self.optimum.accuracy > GOOD:
+            return []
+        own = self._oriented(self.optimum.neurons / self.optimum.costs[:, None])
+        return [u for i, u in enumerate(own) if not any(self._same(u, v) for v in own[:i])]
 
     def _starts(self, candidates: Array) -> Array:
         """The neurons themselves; with a free bias, those of their weights whose kink on a sample is nearly active."""
@@ -189,21 +196,15 @@ class Census:
         return float(np.linalg.norm(self.optimum.correlations(u[None])))
 
     def _refined(self, u: Array) -> Array | None:
-        """The neuron with its kinks on samples put there exactly and the best direction left; None if not active.
-
-        Put on as many kinks as cost nothing: no more of its correlation than the dual variable is exact to.
-        """
+        """The neuron with its kinks on samples put there exactly and the best direction left; None if not active."""
         p = self.arrangement.n_penalized
-        found: list[tuple[float, Array]] = []
         for kink in KINKS:
             E, top = self._face(u, kink)
             z = top @ (top.T @ (E[:p].T @ u[:p]))
             length = float(np.linalg.norm(z))
             if length > 0 and self._is_active(E @ z / length):
-                found.append((self._correlation(E @ z / length), E @ z / length))
-        best = max((value for value, _ in found), default=0.0)
-        least = best - self.problem.penalty * max(EXACT, 10 * self.optimum.accuracy)
-        return next((direction for value, direction in found if value >= least), None)
+                return np.asarray(E @ z / length)
+        return None
 
     def _face(self, u: Array, kink: float) -> tuple[Array, Array]:
         """The face (k, r) of samples near its kink, and the best directions on it (r, t): more than one if tied."""
@@ -232,7 +233,7 @@ class Census:
 
     def _same(self, u: Array, v: Array) -> bool:
         p, radius = self.arrangement.n_penalized, bias_radius(self.arrangement)
-        return bool(np.linalg.norm(u[:p] - v[:p]) <= SAME and np.all(np.abs(u[p:] - v[p:]) <= SAME * radius))
+        return bool(np.linalg.norm(u[:p] - v[:p]) <= NEXT and np.all(np.abs(u[p:] - v[p:]) <= NEXT * radius))
 
     # -- free biases --------------------------------------------------------------------------------------------------
 

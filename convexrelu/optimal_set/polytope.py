@@ -112,15 +112,18 @@ class Polytope:
 
         if self._is_point:
             return self.center
-        B, b = self._shortest_equations
-        c = np.zeros(B.shape[1])
-        c[: self.size] = cost / self._units
-        scale = float(np.abs(c).max(initial=0.0)) or 1.0
-        bounds = np.zeros((len(c), 2))
-        bounds[self.size :, 0], bounds[:, 1] = -np.inf, np.inf
         options = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
-        answer = linprog(c / scale, A_eq=B, b_eq=b, bounds=bounds, method="highs", options=options)
-        if answer.x is None:
+        # Of nearly dependent columns presolving may say that there is nothing.
+        for (B, b), presolve in ((self._shortest_equations, True), (self.equations, False)):
+            c = np.zeros(B.shape[1])
+            c[: self.size] = cost / self._units
+            scale = float(np.abs(c).max(initial=0.0)) or 1.0
+            bounds = np.zeros((len(c), 2))
+            bounds[self.size :, 0], bounds[:, 1] = -np.inf, np.inf
+            answer = linprog(c / scale, None, None, B, b, bounds, "highs", options=options | {"presolve": presolve})
+            if answer.x is not None:
+                break
+        else:
             raise ArithmeticError(f"the linear program over the optimal set failed: {answer.message}")
         return self.corrected(np.asarray(answer.x)[: self.size] * self.scale)
 
