@@ -17,10 +17,11 @@ import numpy as np
 
 from convexrelu.arrays import Array, row_norms
 from convexrelu.network import Network
+from convexrelu.optimal_set.pruning import independent_weights
 from convexrelu.problem import TrainingProblem
 from convexrelu.targets import onto_targets
 
-# Singular values below this, relative to the largest, count as dependence; candidates, judged by the objective.
+# What columns leave of each other, relative, and still count as dependent: candidates, judged by the objective.
 DEPENDENT = (1e-5, 1e-7, 1e-9)
 
 
@@ -47,36 +48,18 @@ def narrowed(problem: TrainingProblem, network: Network, allowed: float) -> Netw
 
 def _independent(problem: TrainingProblem, network: Network, tolerance: float) -> Network:
     """Drop neurons while their contributions to the fit, modulo the free columns, are dependent."""
-    size = network.neuron_norms()
-    features = np.maximum(problem.X @ network.hidden.T + network.hidden_bias, 0.0)
-    basis = np.linalg.qr(problem.linear.free)[0]
-    across = (features - basis @ (basis.T @ features)) / size
-    columns = (across[:, None, :] * (network.output.T / row_norms(network.output))[None]).reshape(-1, len(size))
-    share, alive = size * row_norms(network.output), np.arange(len(size))
-    null = _dependences(columns, tolerance)
-    while len(null):
-        ratio = null[-1] / share[alive]
-        ratio = ratio if ratio.max() >= -ratio.min() else -ratio
-        last = int(np.argmax(ratio))
-        share[alive] *= 1 - ratio / ratio[last]
-        # The dependences of the others: those without the neuron that has vanished.
-        null = null[:-1] - np.outer(null[:-1, last] / null[-1, last], null[-1])
-        null, alive = np.delete(null, last, axis=1), np.delete(alive, last)
-        null = np.linalg.qr(null.T)[0].T
-    root = np.sqrt(np.maximum(share[alive], 0.0))[:, None]
+    size, outer = network.neuron_norms(), row_norms(network.output)
+    features = np.maximum(problem.X @ network.hidden.T + network.hidden_bias, 0.0) / size
+    columns = (features[:, None, :] * (network.output.T / outer)[None]).reshape(-1, len(size))
+    free = np.asarray(np.kron(problem.linear.free, np.eye(network.output.shape[1])), dtype=float)
+    share = independent_weights(columns, size * outer, free, tolerance)
+    alive = share > 0
+    root = np.sqrt(share[alive])[:, None]
     hidden = network.hidden[alive] / size[alive, None] * root
-    output = network.output[alive] / row_norms(network.output[alive])[:, None] * root
+    output = network.output[alive] / outer[alive, None] * root
     hidden_bias = network.hidden_bias[alive] / size[alive] * root[:, 0]
     fewer = replace(network, hidden=hidden, hidden_bias=hidden_bias, output=output)
     return _predicting(problem, fewer, network(problem.X))
-
-
-def _dependences(columns: Array, tolerance: float) -> Array:
-    """Orthonormal rows (s, m): the combinations of columns that vanish up to the tolerance."""
-    m = columns.shape[1]
-    padded = np.vstack([columns, np.zeros((max(m - len(columns), 0), m))])
-    singular, V = np.linalg.svd(padded, full_matrices=False)[1:]
-    return np.asarray(V[singular <= tolerance * singular.max(initial=0.0)])
 
 
 def _predicting(problem: TrainingProblem, network: Network, F: Array) -> Network:

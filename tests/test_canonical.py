@@ -19,10 +19,10 @@ SAME = 1e-6  # what is asked for; the differences measured are below 1e-12
 ROUNDING = 1e-13
 
 
-def made(loss, X, Y, weight=None, **kind):
+def made(loss, X, Y, weight=None, weight_decay=0.2, **kind):
     if loss == "interpolation":
         return cr.TrainingProblem.interpolation(X, Y, **kind)
-    return cr.TrainingProblem(X, Y, 0.2, loss=loss, sample_weight=weight, **kind)
+    return cr.TrainingProblem(X, Y, weight_decay, loss=loss, sample_weight=weight, **kind)
 
 
 def retold(loss, X, Y, order, **kind):
@@ -122,6 +122,44 @@ def test_one_of_many_optimal_networks_is_chosen(name):
     assert not result.optimal_set().is_unique
     listed = cr.solve(problems[0], patterns="enumerate")
     assert listed.network(points) == pytest.approx(result.network(points), abs=SAME)
+
+
+def columns(*digits):
+    """Small integers as digits, 5 for zero."""
+    return np.array([[int(digit) for digit in column] for column in digits], dtype=float).T - 5
+
+
+def lattice(n, d, seed):
+    """Points of a grid with many duplicates, and a bowl over them."""
+    rng = np.random.default_rng(seed)
+    X = rng.integers(-2, 3, (n, d)).astype(float)
+    return X, np.abs(X).sum(axis=1) + 0.1 * rng.standard_normal(n)
+
+
+BOTH = {"bias": "free", "output_bias": "free"}
+NEARLY_DEPENDENT = {
+    # Newton's full step takes neurons past the point where another one vanishes.
+    "steps, squared": ("squared", columns("7475474345567447", "3573764737546673", "6647756555547473"),
+                       [2, -1, -3, -2, 3, -3, -1, 2, 3, 3, 3, -1, 0, 2, 0, 3], {"weight_decay": 0.02, **BOTH}),
+    "steps, absolute": ("absolute", columns("3644746663", "3663673334", "7577657747"),
+                        [-2, 0, 2, 1, 0, 3, 0, 2, -1, -3], {"weight_decay": 0.02, "bias": "penalized"}),
+    # A direction next to one of the neurons is above the price of norm by 2e-8 and 1e-9.
+    "exchange, hinge": ("hinge", columns("35535336", "73753766", "77344347"),
+                        [-1, -1, -1, 1, -1, -1, 1, 1], {"weight_decay": 0.02, **BOTH}),
+    "pivot, hinge": ("hinge", columns("77435677444554", "34633357674763", "75754737767733"),
+                     [1, -1, 1, 1, 1, 1, -1, -1, -1, -1, 1, -1, -1, -1], {"weight_decay": 0.1, **BOTH}),
+    # A linear program that presolving calls infeasible.
+    "linear program": ("squared", columns("543476735673434", "733776555555674"),
+                       [0, -3, 2, 0, -3, -1, -3, 2, 1, 0, 3, -2, 0, 0, -2], {"weight_decay": 0.005, "bias": "none"}),
+    "huber": ("huber", *lattice(60, 4, 7), {"weight_decay": 0.05, **BOTH}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NEARLY_DEPENDENT)
+def test_the_rule_holds_where_predictions_are_nearly_dependent(name):
+    loss, X, y, kind = NEARLY_DEPENDENT[name]
+    order = np.random.default_rng(0).permutation(len(X))
+    assert_one_network(list(retold(loss, X, np.asarray(y, dtype=float), order, **kind)), points_of(X, "none"))
 
 
 def test_a_sample_in_two_halves_counts_once_where_predictions_can_move():

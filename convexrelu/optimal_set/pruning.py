@@ -28,7 +28,7 @@ def off_columns(Q: Array, A: Array) -> Array:
     return A
 
 
-def independent_weights(A: Array, alpha: Array, Q: Array) -> Array:
+def independent_weights(A: Array, alpha: Array, Q: Array, dependent: float = DEPENDENT) -> Array:
     """Weights >= 0 with the same A alpha modulo Q, whose columns are independent modulo Q.
 
     Parameters
@@ -37,6 +37,8 @@ def independent_weights(A: Array, alpha: Array, Q: Array) -> Array:
     alpha : float64 (m,)
         At least zero.
     Q : float64 (n, q)
+    dependent : float
+        Columns that leave no more than this of each other, as unit vectors, count as dependent.
 
     Returns
     -------
@@ -54,11 +56,11 @@ def independent_weights(A: Array, alpha: Array, Q: Array) -> Array:
     size = row_norms(A.T)
     unit = A / np.where(size > 0, size, 1.0)
     # A neuron that free columns can replace costs norm for nothing: an optimal one has no such weight.
-    alpha[size <= DEPENDENT * size.max(initial=0.0)] = 0.0
+    alpha[size <= dependent * size.max(initial=0.0)] = 0.0
     basis = _Basis(len(A))
     for e in np.argsort(-alpha * size, kind="stable"):
         if alpha[e] > 0:
-            _join(basis, int(e), unit, size, alpha)
+            _join(basis, int(e), unit, size, alpha, dependent)
     return alpha
 
 
@@ -87,10 +89,10 @@ class _Basis:
         del self.index[position]
 
 
-def _join(basis: _Basis, e: int, unit: Array, size: Array, alpha: Array) -> None:
+def _join(basis: _Basis, e: int, unit: Array, size: Array, alpha: Array, dependent: float) -> None:
     """Add column e to the basis; if it depends on the others, trade weights along the dependence until one is gone."""
     found, rest = basis.coefficients(unit[:, e])
-    if rest > DEPENDENT:
+    if rest > dependent:
         basis.add(e, unit[:, e])
         return
     members = np.array([*basis.index, e], dtype=np.intp)

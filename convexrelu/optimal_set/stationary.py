@@ -30,6 +30,8 @@ DEPENDENT = 1e-9
 # Systems of a condition number above one over this are solved by their singular values.
 REGULAR = 1e-11
 STEPS = 12
+# Steps without a smaller residual before the method has failed.
+PATIENCE = 3
 
 
 def tie_sizes(arrangement: Arrangement, U: Array) -> Array:
@@ -233,17 +235,16 @@ class Stationary:
         """Newton's method until the residual is rounding or no longer falls.
 
         A step ends where the first neuron vanishes, which is dropped: where predictions are nearly dependent a full
-        step would take many others far beyond that.
+        step would take many others far beyond that. There it is also so long that the residual rises before it falls.
         """
         best = state = self
+        failed = 0
         for _ in range(STEPS + len(self.faces)):
-            if best.error <= 8 * EPS:
+            if best.error <= 8 * EPS or failed > PATIENCE:
                 break
             share, first = state._first_to_vanish
-            stepped = state.step(share, first)
-            if share == 1.0 and not stepped.error < state.error:
-                break
-            state = stepped
+            state = state.step(share, first)
+            failed = 0 if share < 1.0 or state.error < best.error else failed + 1
             best = min(best, state, key=lambda visited: visited.error)
         return best
 
