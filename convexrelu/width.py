@@ -17,8 +17,8 @@ import numpy as np
 
 from convexrelu.arrays import Array, row_norms
 from convexrelu.network import Network
-from convexrelu.optimal_set.pruning import independent_weights
 from convexrelu.problem import TrainingProblem
+from convexrelu.pruning import independent_weights
 from convexrelu.targets import onto_targets
 
 # What columns leave of each other, relative, and still count as dependent: candidates, judged by the objective.

@@ -120,7 +120,7 @@ def test_a_neuron_next_to_a_kink_is_not_put_on_it():
     X = np.array([[-2, 0, 1, -2, 0, 0, 1, -2, 1, -1, -1, 0, 0], [0, -2, 0, -2, -2, 0, -1, 1, 0, 2, 1, -2, 2]]).T
     y = np.array([-2, -2, 2, 0, 1, 2, 0, 2, 1, -3, -2, -1, -2])
     optimal = cr.solve(cr.TrainingProblem(X, y, 0.005, bias="penalized"), tol=1e-10).optimal_set()
-    assert optimal.network()(X)[:, 0] == pytest.approx(optimal.fit, abs=1e-9)
+    assert optimal.network(optimal.polytope.center)(X)[:, 0] == pytest.approx(optimal.fit, abs=1e-9)
 
 
 # -- known sets -------------------------------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ from convexrelu.optimal_set.newton import NewtonState
 from convexrelu.optimal_set.optimum import Optimum
 from convexrelu.optimal_set.polish import GOOD, NEGLIGIBLE, POLISHING
 from convexrelu.optimal_set.proof import Proof, met_by
-from convexrelu.optimal_set.pruning import DEPENDENT, off_columns
 from convexrelu.optimal_set.refinement import (
     ARMS,
     exact_samples,
@@ -33,6 +32,7 @@ from convexrelu.optimal_set.refinement import (
 )
 from convexrelu.optimal_set.stationary import Stationary
 from convexrelu.patterns.patterns import Patterns
+from convexrelu.pruning import DEPENDENT, off_columns
 from convexrelu.result import Result
 
 # Relative: a direction is active when its correlation reaches the price of norm up to this, or up to ten times what

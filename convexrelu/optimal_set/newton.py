@@ -21,7 +21,7 @@ import scipy.linalg
 
 from convexrelu.arrays import EPS, Array, BoolArray, IntArray, row_norms
 from convexrelu.optimal_set.optimum import Optimum
-from convexrelu.optimal_set.stationary import _solve_scaled, face_basis, tie_sizes
+from convexrelu.optimal_set.stationary import PATIENCE, _solve_scaled, face_basis, tie_sizes
 from convexrelu.problem import TrainingProblem
 
 STEPS = 15
@@ -245,18 +245,15 @@ class NewtonState:
         directions that they hardly determine are left out of a step, the more the worse it does.
         """
         best = state = self
+        failed = 0
         for _ in range(STEPS + len(self.faces)):
-            if best.error <= 8 * EPS:
+            if best.error <= 8 * EPS or failed > PATIENCE:
                 break
             steps = [state._step(cutoff) for cutoff in CUTOFFS]
             better = [step for step in steps if step.error < state.error]
             fewer = [step for step in steps if len(step.faces) < len(state.faces)]
             # The empty network is stationary, too: rather not a step that loses neurons.
-            if better:
-                state = max(better, key=lambda step: len(step.faces))
-            elif fewer:
-                state = fewer[0]
-            else:
-                break
+            state = max(better, key=lambda step: len(step.faces)) if better else (fewer or steps)[0]
+            failed = 0 if fewer or state.error < best.error else failed + 1
             best = min(best, state, key=lambda visited: visited.error)
         return best

@@ -17,13 +17,13 @@ from convexrelu.monitor import Monitor
 from convexrelu.native.bridge import iterate_of, reduced_problem
 from convexrelu.native.reduced import Iterate
 from convexrelu.network import Network
-from convexrelu.optimal_set.pruning import independent_weights
 from convexrelu.optimal_set.stationary import Stationary
 from convexrelu.patterns.arrangement import Arrangement
 from convexrelu.patterns.patterns import Patterns
 from convexrelu.pricing.dual_norm import dual_norm_over_patterns
 from convexrelu.pricing.search import find_neurons
 from convexrelu.problem import TrainingProblem
+from convexrelu.pruning import independent_weights
 from convexrelu.result import Result, Status
 
 # How far (relative) a solver may have left a neuron from the kink it belongs on, and how large (relative to the

@@ -23,7 +23,7 @@ import scipy.linalg
 import scipy.sparse
 
 from convexrelu.arrays import Array, BoolArray, row_norms
-from convexrelu.optimal_set.pruning import DEPENDENT, independent_weights, off_columns
+from convexrelu.pruning import DEPENDENT, independent_weights, off_columns
 
 # Independent predictions of real data are further from dependent than this; a dual variable that is not unique moves
 # directions by less.

@@ -37,10 +37,10 @@ from convexrelu.optimal_set.polish import (
     met_over_patterns,
     polish,
 )
-from convexrelu.optimal_set.pruning import independent_weights
 from convexrelu.patterns.patterns import Patterns
 from convexrelu.pricing.task_search import find_joint_neurons
 from convexrelu.problem import TrainingProblem
+from convexrelu.pruning import independent_weights
 from convexrelu.recovery import network_of
 from convexrelu.result import Result, Solution
 

@@ -17,9 +17,9 @@ from dataclasses import replace
 import numpy as np
 
 from convexrelu.arrays import Array, BoolArray, IntArray, row_norms
-from convexrelu.optimal_set.pruning import DEPENDENT, independent_weights, off_columns
 from convexrelu.optimal_set.stationary import Stationary, face_basis, tie_sizes
 from convexrelu.problem import TrainingProblem
+from convexrelu.pruning import DEPENDENT, independent_weights, off_columns
 
 # Steps with changing cells; where they are not enough the method circles.
 STEPS = 40
