@@ -16,20 +16,11 @@ PACKAGE = ROOT / "convexrelu"
 # From the bottom up: a module may import from its own line and from lines above it in this list, never from below.
 LAYERS = (
     ("errors", "arrays", "cones", "monitor"),
-    ("validation", "table"),
+    ("validation", "table", "pruning"),
     ("patterns",),
     ("losses",),
     ("interop",),
-    (
-        "network",
-        "linear_part",
-        "linear_fit",
-        "dual_domain",
-        "interpolation",
-        "pricing",
-        "completely_positive",
-        "pruning",
-    ),
+    ("network", "linear_part", "linear_fit", "dual_domain", "interpolation", "pricing", "completely_positive"),
     ("problem",),
     ("certificate", "targets", "kernel", "width", "task_basis"),
     ("result",),
