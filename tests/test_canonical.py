@@ -144,6 +144,9 @@ NEARLY_DEPENDENT = {
                                 {"weight_decay": 0.005, "bias": "none"}),
     "patience, absolute": ("absolute", columns("637737744554", "453735456447", "456753377657"),
                            [1, 1, 2, 0, 3, 2, 2, -3, -1, 3, 1, 3], {"weight_decay": 0.005, **BOTH}),
+    # A neuron of next to no weight is missing: its direction is above the price of norm by 6e-5.
+    "exchange, squared": ("squared", columns("753573374753", "773743446733"),
+                          [1, -3, -2, 3, 1, -3, -2, -3, 0, -3, 3, -3], {"weight_decay": 0.005, "bias": "penalized"}),
     # A direction next to one of the neurons is above the price of norm by 1e-9.
     "pivot, hinge": ("hinge", columns("77435677444554", "34634356747363", "75755734767737"),
                      [1, -1, 1, 1, 1, 1, -1, -1, -1, -1, 1, -1, -1, -1], {"weight_decay": 0.1, **BOTH}),

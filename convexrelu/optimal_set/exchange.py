@@ -10,6 +10,7 @@ active.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -32,6 +33,7 @@ from convexrelu.optimal_set.refinement import (
 )
 from convexrelu.optimal_set.stationary import Stationary
 from convexrelu.patterns.patterns import Patterns
+from convexrelu.problem import TrainingProblem
 from convexrelu.pruning import DEPENDENT, off_columns
 from convexrelu.result import Result
 
@@ -86,16 +88,17 @@ def exchanged(
 
 def _restarted(optimum: Optimum, directions: Directions, patterns: Patterns | None, monitor: Monitor) -> Optimum:
     """The best that Newton's method reaches from the directions."""
-    start = _entered(optimum, directions)
-    best = start
-    for kink, arm in itertools.product((ON_KINK, NEARLY), ARMS[:1] if start.problem.loss.is_smooth else ARMS):
+    best: Optimum | None = None
+    arms = ARMS[:1] if optimum.problem.loss.is_smooth else ARMS
+    for start, kink, arm in itertools.product(_entered(optimum, directions), (ON_KINK, NEARLY), arms):
         monitor.check_time(POLISHING)
         found = _polished(start, kink, arm)
         found = replace(found, accuracy=max(found.accuracy, violation(found, patterns)))
-        if found.accuracy < best.accuracy:
+        if best is None or found.accuracy < best.accuracy:
             best = found
         if best.accuracy <= GOOD:
             break
+    assert best is not None
     return best
 
 
@@ -109,21 +112,31 @@ def _polished(start: Optimum, kink: float, arm: float) -> Optimum:
     return Optimum.of_stationary(state, state.error)
 
 
-def _entered(optimum: Optimum, directions: Directions) -> Optimum:
-    """A start from directions: weights next to the predictions of an optimum, also of those above the price of norm."""
+def _entered(optimum: Optimum, directions: Directions) -> Iterator[Optimum]:
+    """Starts from directions: weights next to the predictions of an optimum, also of those above the price of norm."""
     problem = optimum.problem
     Q, A = free_vectors(problem), vectors(problem, directions.neurons, directions.outputs)
     wanted = (optimum.fit - problem.linear.penalized @ optimum.penalized).reshape(-1, 1)
     A, wanted = off_columns(Q, A), off_columns(Q, wanted)[:, 0]
     weights = _fitted(A, wanted)
     excess = np.where(weights > 0, 0.0, row_norms(optimum.correlations(directions.neurons)) / problem.penalty - 1.0)
-    if problem.loss.is_smooth:
-        weights[excess > GOOD] = ENTERING * weights.max(initial=0.0)
-    elif excess.max() > GOOD:
-        _pivot(int(excess.argmax()), A, weights)
-    kept = weights > 0
-    neurons, outputs = weights[kept, None] * directions.neurons[kept], directions.outputs[kept]
-    return with_neurons(problem, neurons, outputs, optimum.fit, optimum.nu)
+    for entering in _entering_weights(problem, A, weights, np.where(excess > GOOD, excess, 0.0)):
+        kept = entering > 0
+        neurons, outputs = entering[kept, None] * directions.neurons[kept], directions.outputs[kept]
+        yield with_neurons(problem, neurons, outputs, optimum.fit, optimum.nu)
+
+
+def _entering_weights(problem: TrainingProblem, A: Array, weights: Array, excess: Array) -> Iterator[Array]:
+    """Weights (m,) with some for the columns of positive `excess` (m,), relative to the price of norm."""
+    if not excess.any():
+        yield weights
+    elif not problem.loss.is_smooth:
+        yield _pivoted(int(excess.argmax()), A, weights)
+    else:
+        # Of small ones Newton's method tells which are to grow, unless they are to stay next to nothing.
+        yield np.where(excess > 0, ENTERING * weights.max(initial=0.0), weights)
+        stiffness = np.repeat(problem.loss.stiffness(problem.sample_weight), problem.Y.shape[1])
+        yield weights + problem.penalty * excess / np.maximum(stiffness @ A**2, 1e-300)
 
 
 def _fitted(A: Array, wanted: Array) -> Array:
@@ -137,19 +150,20 @@ def _fitted(A: Array, wanted: Array) -> Array:
     return np.where(weights > NEGLIGIBLE[0] * weights.max(initial=0.0), weights, 0.0)
 
 
-def _pivot(e: int, A: Array, weights: Array) -> None:
-    """Give column e weight for that of others with the same predictions until the first of these has none left.
+def _pivoted(e: int, A: Array, weights: Array) -> Array:
+    """Weights of column e instead of others with the same predictions until the first of these has none left.
 
     As in the simplex method: a loss with kinks is straight in the weights, and Newton's method cannot tell from
     equations which of them are to vanish.
     """
-    others = np.flatnonzero(weights)
+    others, weights = np.flatnonzero(weights), weights.copy()
     traded = np.linalg.lstsq(A[:, others], A[:, e], rcond=None)[0]
     lengths = np.where(traded > 0, weights[others] / np.where(traded > 0, traded, 1.0), np.inf)
     left = np.linalg.norm(A[:, e] - A[:, others] @ traded)
     if left > TRADED * np.linalg.norm(A[:, e]) or not lengths.min() < np.inf:
         weights[e] = ENTERING * weights.max(initial=0.0)
-        return
+        return weights
     weights[others] = np.maximum(weights[others] - lengths.min() * traded, 0.0)
     weights[others[lengths.argmin()]] = 0.0
     weights[e] = lengths.min()
+    return weights

@@ -45,7 +45,7 @@ from convexrelu.result import Result
 from convexrelu.validation import check_count, check_matrix, check_number
 
 # Polishing that leaves more than this has failed: before and after the exchange with active directions.
-TO_BEGIN, LEAST_ACCURACY = 1e-5, 1e-7
+TO_BEGIN, LEAST_ACCURACY = 1e-3, 1e-7
 # Steps of hit and run between two samples, per dimension.
 STEPS_PER_DIMENSION = 10
 
