@@ -79,7 +79,10 @@ def exchanged(
         optimum = replace(optimum, accuracy=max(optimum.accuracy, largest / optimum.problem.penalty - 1.0))
         if optimum.accuracy <= GOOD or attempt == RESTARTS or not len(met.directions):
             break
-        again = _restarted(optimum, met.directions, listed, monitor)
+        try:
+            again = _restarted(optimum, met.directions, listed, monitor)
+        except RuntimeError:  # the least squares in _fitted took too long
+            break
         if again.accuracy >= optimum.accuracy:
             break
         optimum = again
@@ -160,7 +163,7 @@ def _pivoted(e: int, A: Array, weights: Array) -> Array:
     traded = np.linalg.lstsq(A[:, others], A[:, e], rcond=None)[0]
     lengths = np.where(traded > 0, weights[others] / np.where(traded > 0, traded, 1.0), np.inf)
     left = np.linalg.norm(A[:, e] - A[:, others] @ traded)
-    if left > TRADED * np.linalg.norm(A[:, e]) or not lengths.min() < np.inf:
+    if left > TRADED * np.linalg.norm(A[:, e]) or not lengths.min(initial=np.inf) < np.inf:
         weights[e] = ENTERING * weights.max(initial=0.0)
         return weights
     weights[others] = np.maximum(weights[others] - lengths.min() * traded, 0.0)

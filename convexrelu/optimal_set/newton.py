@@ -213,8 +213,8 @@ class NewtonState:
         """
         dz, dV, linear = np.split(dx, [self.z.size, self.z.size + self.V.size])
         dV = dV.reshape(self.V.shape)
-        inner = self._per_neuron(self.z * dz) / self._per_neuron(self.z**2)
-        outer = (self.V * dV).sum(axis=1) / (self.V**2).sum(axis=1)
+        inner = self._per_neuron(self.z * dz) / np.maximum(self._per_neuron(self.z**2), 1e-300)
+        outer = (self.V * dV).sum(axis=1) / np.maximum((self.V**2).sum(axis=1), 1e-300)
         share = 1.0 / max(1.0, -(inner + outer).min(initial=0.0))
         inner, outer = 1 + share * inner, 1 + share * outer
         weight = inner + outer - 1

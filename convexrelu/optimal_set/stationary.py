@@ -252,8 +252,7 @@ class Stationary:
     def _first_to_vanish(self) -> tuple[float, int]:
         """The share of a Newton step at which the first neuron has no weight left, and which: one, -1 if none has."""
         along = np.bincount(self.owner, self._newton[: self.z.size] * self.unit, minlength=len(self.faces))
-        with np.errstate(divide="ignore"):
-            shares = np.where(along < 0, self.costs / -along, np.inf)
+        shares = np.where(along < 0, self.costs / np.where(along < 0, -along, 1.0), np.inf)
         return (float(shares.min()), int(shares.argmin())) if shares.min(initial=np.inf) < 1.0 else (1.0, -1)
 
     def step(self, share: float = 1.0, vanishing: int = -1) -> Stationary:
