@@ -145,3 +145,16 @@ def test_a_loss_that_is_flat_and_not_ours_is_refused():
     flat = cr.TrainingProblem([[0.0], [1.0]], [0.0, 1.0], 0.1, Flat())
     with pytest.raises(UnsupportedError, match="no curvature"):
         fits_of(replace(optimum, problem=flat), 1e-9)
+
+
+def test_a_set_lost_in_rounding_is_refused():
+    # Columns of sizes 1e-3 to 200: equations that tell the neurons apart are below what counts as dependent.
+    columns = [0, -1, 1, -1, 0, 2, 2, 2, 1, -2, -1, 2], [-1, 0, 2, 2, 0, -2, 2, -2, -1, 2, -1, 2]
+    X = np.column_stack([*columns, [0, 2, -2, -2, 1, -2, 2, -2, 2, 1, -2, -1]]) * [1e-3, 1.0, 100.0]
+    y = np.array([2.0, -1, 0, 2, 2, 2, 1, 0, -1, -1, 1, -2])
+    kinds = {"loss": "absolute", "bias": "none", "output_bias": "free", "skip": "penalized"}
+    result = cr.solve(cr.TrainingProblem(X, y, 0.001, **kinds))
+    assert result.status is cr.Status.OPTIMAL
+    assert not result.canonical
+    with pytest.raises(InvalidInputError, match="lost in rounding"):
+        result.optimal_set()

@@ -130,7 +130,10 @@ class OptimalSet:
         fits = fits_of(optimum, tol)
         polytope = _polytope(optimum, proof.directions, fits)
         polytope = polytope.bounded() if proven and fits.open.any() else polytope
-        return cls(problem, proof.directions, fits, polytope, optimum, proof.complete, proof.text, proof.finite)
+        found = cls(problem, proof.directions, fits, polytope, optimum, proof.complete, proof.text, proof.finite)
+        if proven:
+            _check_objective(found, result)
+        return found
 
     def __repr__(self) -> str:
         kind = "complete" if self.complete else "not proven complete" if self.is_finite else "of infinitely many"
@@ -459,6 +462,16 @@ def _check_accuracy(optimum: Optimum, least: float) -> None:
         raise InvalidInputError(
             f"`result` could not be brought to the optimum: its conditions still fail by {optimum.accuracy:.1g}. "
             "Solve with a smaller `tol`, or rescale the data."
+        )
+
+
+def _check_objective(optimal: OptimalSet, result: Result) -> None:
+    """Raise InvalidInputError if rounding of ill-scaled data has made the networks of the set worse than the result."""
+    allowed = result.objective + LEAST_ACCURACY * max(result.objective, result.problem.negligible)
+    if optimal.objective > allowed:
+        raise InvalidInputError(
+            f"the optimal set of `result` is lost in rounding: networks of objective {optimal.objective:.9g} came out, "
+            f"but that of `result` is {result.objective:.9g}. Rescale the columns of `X` to similar sizes."
         )
 
 
