@@ -20,7 +20,7 @@ from convexrelu.monitor import Monitor
 from convexrelu.optimal_set.directions import Census, Directions
 from convexrelu.optimal_set.newton import NewtonState
 from convexrelu.optimal_set.optimum import Optimum
-from convexrelu.optimal_set.polish import GOOD, NEGLIGIBLE, POLISHING
+from convexrelu.optimal_set.polish import GOOD, NEGLIGIBLE, best_of
 from convexrelu.optimal_set.proof import Proof, met_by
 from convexrelu.optimal_set.refinement import (
     ARMS,
@@ -91,28 +91,26 @@ def exchanged(
 
 def _restarted(optimum: Optimum, directions: Directions, patterns: Patterns | None, monitor: Monitor) -> Optimum:
     """The best that Newton's method reaches from the directions."""
-    best: Optimum | None = None
-    arms = ARMS[:1] if optimum.problem.loss.is_smooth else ARMS
-    for start, kink, arm in itertools.product(_entered(optimum, directions), (ON_KINK, NEARLY), arms):
-        monitor.check_time(POLISHING)
-        found = _polished(start, kink, arm)
-        found = replace(found, accuracy=max(found.accuracy, violation(found, patterns)))
-        if best is None or found.accuracy < best.accuracy:
-            best = found
-        if best.accuracy <= GOOD:
-            break
-    assert best is not None
-    return best
+    starts = _starts(optimum, directions)
+    state, error = best_of(starts, lambda state: violation(_optimum(state), patterns), monitor)
+    return replace(_optimum(state), accuracy=error)
 
 
-def _polished(start: Optimum, kink: float, arm: float) -> Optimum:
-    """Where Newton's method ends, with its accuracy as far as the equations tell."""
-    problem = start.problem
-    if not is_one_smooth_task(problem):
-        return NewtonState.of(start, kink, *exact_samples(problem, start.nu, arm)).polished().optimum()
-    signs, linear, nu = start.outputs[:, 0], start.linear[:, 0], start.nu[:, 0]
-    state = Stationary.of(problem, start.neurons, signs, linear, nu, kink).polished()
-    return Optimum.of_stationary(state, state.error)
+def _starts(optimum: Optimum, directions: Directions) -> Iterator[Stationary | NewtonState]:
+    """States next to an optimum in the active directions: guesses of the kinks that they and the predictions are on."""
+    problem = optimum.problem
+    arms = ARMS[:1] if problem.loss.is_smooth else ARMS
+    for start in _entered(optimum, directions):
+        for kink, arm in itertools.product((ON_KINK, NEARLY), arms):
+            if is_one_smooth_task(problem):
+                signs, linear, nu = start.outputs[:, 0], start.linear[:, 0], start.nu[:, 0]
+                yield Stationary.of(problem, start.neurons, signs, linear, nu, kink)
+            else:
+                yield NewtonState.of(start, kink, *exact_samples(problem, start.nu, arm))
+
+
+def _optimum(state: Stationary | NewtonState) -> Optimum:
+    return state.optimum() if isinstance(state, NewtonState) else Optimum.of_stationary(state, state.error)
 
 
 def _entered(optimum: Optimum, directions: Directions) -> Iterator[Optimum]:

@@ -74,6 +74,11 @@ class NewtonState:
         z = np.concatenate([*parts, np.zeros(0)])
         return cls(start.problem, faces, active, z, root * start.outputs, start.linear, start.nu, exact, arms)
 
+    @property
+    def key(self) -> bytes:
+        """What tells the state from others of the same problem."""
+        return self.active.tobytes() + self.z.tobytes() + self.exact.tobytes() + self.arms.tobytes()
+
     # -- the network --------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -155,7 +160,7 @@ class NewtonState:
         sizes = np.concatenate(
             [
                 row_norms(self.V)[self.owner],
-                np.repeat(np.sqrt(np.bincount(self.owner, self.z**2, len(self.V))), T),
+                np.repeat(np.sqrt(self._per_neuron(self.z**2)), T),
                 np.repeat(row_norms(self.columns.T), T),
             ]
         )

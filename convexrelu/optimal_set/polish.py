@@ -7,6 +7,8 @@ directions are active, and how many, can only be told after they are gone (theor
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterable
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -34,6 +36,7 @@ GOOD = 1e-11
 SHARP = 1e-10
 ROUNDS = 20
 POLISHING = "bringing the optimum to rounding"
+S = TypeVar("S", bound="State")
 USABLE = (Status.OPTIMAL, Status.UNPROVEN, Status.PATTERN_OPTIMAL)
 
 
@@ -103,21 +106,43 @@ def best_attempt(
     most: int | None = None,
     monitor: Monitor | None = None,
 ) -> tuple[Stationary, float]:
-    """The first good one of at most `most` attempts from a network and a dual variable, or the best, and its error."""
-    best: tuple[Stationary, float] | None = None
+    """The best of at most `most` attempts from a network and a dual variable, and its error."""
+    guesses = itertools.islice(itertools.product(KINKS, NEGLIGIBLE), most)
+    starts = (_start(problem, network, nu, kink, negligible) for kink, negligible in guesses)
+    return best_of(starts, lambda state: violation(state, patterns, n_random), monitor or Monitor())
+
+
+class State(Protocol):
+    """A network on which Newton's method works."""
+
+    @property
+    def key(self) -> bytes:
+        """What tells it from others of the same problem."""
+
+    @property
+    def error(self) -> float:
+        """How far from optimal it is, as far as its equations tell."""
+
+    def polished(self) -> Self:
+        """Where Newton's method ends."""
+
+
+def best_of(starts: Iterable[S], violation: Callable[[S], float], monitor: Monitor) -> tuple[S, float]:
+    """The first start from which Newton's method reaches a good end, or the best: that end and its error.
+
+    `violation` is what the equations do not tell.
+    """
+    best: tuple[S, float] | None = None
     seen: set[bytes] = set()
-    for kink, negligible in itertools.islice(itertools.product(KINKS, NEGLIGIBLE), most):
-        start = _start(problem, network, nu, kink, negligible)
-        key = start.active.tobytes() + start.z.tobytes()
-        if key in seen:  # most guesses agree
+    for start in starts:
+        if start.key in seen:  # most guesses agree
             continue
-        seen.add(key)
-        if monitor is not None:
-            monitor.check_time(POLISHING)
+        seen.add(start.key)
+        monitor.check_time(POLISHING)
         state = start.polished()
         if best is not None and state.error >= best[1]:
             continue  # whatever its violation, it is no better
-        error = max(state.error, violation(state, patterns, n_random))
+        error = max(state.error, violation(state))
         if best is None or error < best[1]:
             best = state, error
         if error <= GOOD:

@@ -29,9 +29,9 @@ from convexrelu.optimal_set.optimum import Optimum
 from convexrelu.optimal_set.polish import (
     GOOD,
     NEGLIGIBLE,
-    POLISHING,
     SHARP,
     anchored,
+    best_of,
     check_usable,
     correlations,
     met_over_patterns,
@@ -115,38 +115,20 @@ def _check_loss(problem: TrainingProblem) -> None:
 def _refined(
     problem: TrainingProblem, patterns: Patterns | None, monitor: Monitor, network: Network, dual: Array
 ) -> Optimum:
-    """The first good attempt, or the best."""
-    best: Optimum | None = None
-    seen: set[bytes] = set()
-    for start, kink, exact, arms in _starts(problem, network, dual):
-        state = NewtonState.of(start, kink, exact, arms)
-        key = state.active.tobytes() + state.z.tobytes() + exact.tobytes() + arms.tobytes()
-        if key in seen:  # most guesses agree
-            continue
-        seen.add(key)
-        monitor.check_time(POLISHING)
-        refined = state.polished().optimum()
-        if best is not None and refined.accuracy >= best.accuracy:
-            continue  # whatever its violation, it is no better
-        refined = replace(refined, accuracy=max(refined.accuracy, violation(refined, patterns)))
-        if best is None or refined.accuracy < best.accuracy:
-            best = refined
-        if best.accuracy <= GOOD:
-            break
-    assert best is not None
-    return best
+    """The best attempt from a network and a dual variable."""
+    starts = _starts(problem, network, dual)
+    state, error = best_of(starts, lambda state: violation(state.optimum(), patterns), monitor)
+    return replace(state.optimum(), accuracy=error)
 
 
-def _starts(
-    problem: TrainingProblem, network: Network, dual: Array
-) -> Iterator[tuple[Optimum, float, BoolArray, Array]]:
-    """Networks to start from, with how near a kink is on it, which samples are exact, and the slopes of the others."""
+def _starts(problem: TrainingProblem, network: Network, dual: Array) -> Iterator[NewtonState]:
+    """States next to a network: guesses of the kinks that its neurons and its predictions are on."""
     smooth = problem.loss.is_smooth
     if smooth:
         dual = problem.feasible_direction(-problem.loss.gradient(network(problem.X), problem.Y, problem.sample_weight))
     for kink, negligible, arm in itertools.product(KINKS, NEGLIGIBLE, ARMS[:1] if smooth else ARMS):
-        exact, arms = exact_samples(problem, dual, arm)
-        yield _start(problem, network, dual, kink, negligible), kink, exact, arms
+        start = _start(problem, network, dual, kink, negligible)
+        yield NewtonState.of(start, kink, *exact_samples(problem, dual, arm))
 
 
 def exact_samples(problem: TrainingProblem, dual: Array, near: float) -> tuple[BoolArray, Array]:

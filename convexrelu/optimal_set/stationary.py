@@ -106,6 +106,11 @@ class Stationary:
         z = [E[:p].T @ u[:p] for E, u in zip(faces, neurons, strict=True)]
         return cls(problem, faces, signs, (pre > 0) & ~tight, np.concatenate([*z, np.zeros(0)]), linear, nu)
 
+    @property
+    def key(self) -> bytes:
+        """What tells the state from others of the same problem."""
+        return self.active.tobytes() + self.z.tobytes()
+
     @cached_property
     def owner(self) -> IntArray:
         """The neuron (N,) that each coordinate of z belongs to."""
