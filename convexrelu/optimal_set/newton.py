@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import scipy.linalg
 
 from convexrelu.arrays import EPS, Array, BoolArray, IntArray, row_norms
 from convexrelu.optimal_set.optimum import Optimum
@@ -191,23 +190,29 @@ class NewtonState:
             H[np.ix_(outer, rows)] = -(A.T @ self.N).T
         return H
 
-    def _weights(self) -> Array:
-        """Second derivative (n T, n T) of the loss where it is smooth."""
-        problem = self.problem
+    @cached_property
+    def _bend(self) -> Array:
+        """Derivative (n T, variables) of the loss's gradient, where the loss is smooth."""
+        problem, J, (n, T) = self.problem, self.jacobian, self.N.shape
         if not problem.loss.is_smooth:
-            return np.zeros((self.N.size, self.N.size))
-        return np.asarray(scipy.linalg.block_diag(*problem.loss.hessian(self.fit, problem.Y, problem.sample_weight)))
+            return np.zeros_like(J)
+        W = problem.loss.hessian(self.fit, problem.Y, problem.sample_weight)
+        return np.asarray((W @ J.reshape(n, T, -1)).reshape(J.shape))
+
+    @cached_property
+    def _system(self) -> tuple[Array, Array]:
+        """Matrix and right-hand side of a step: of the variables, then of the dual variable of exact samples."""
+        J, exact, mismatch = self.jacobian, self.exact.ravel(), self.mismatch.ravel()
+        K = J[exact]
+        matrix = np.block([[self._curvature + J.T @ self._bend, -K.T], [-K, np.zeros((len(K), len(K)))]])
+        gradient = self.stationarity + J[~exact].T @ mismatch[~exact]
+        return matrix, np.concatenate([-gradient, mismatch[exact]])
 
     def _step(self, cutoff: float) -> NewtonState:
-        J, exact = self.jacobian, self.exact.ravel()
-        W = self._weights()
-        g = self.stationarity + J[~exact].T @ self.mismatch.ravel()[~exact]
-        K = J[exact]
-        system = np.block([[self._curvature + J.T @ W @ J, -K.T], [-K, np.zeros((len(K), len(K)))]])
-        solved = _solve_scaled(system, np.concatenate([-g, self.mismatch.ravel()[exact]])[:, None], cutoff)[:, 0]
-        dx, dN = solved[: J.shape[1]], np.zeros(self.N.size)
-        dN[exact] = solved[J.shape[1] :]
-        dN[~exact] = -self.mismatch.ravel()[~exact] - (W @ (J @ dx))[~exact]
+        matrix, wanted = self._system
+        exact, dN = self.exact.ravel(), np.zeros(self.N.size)
+        dx, dN[exact] = np.split(_solve_scaled(matrix, wanted[:, None], cutoff)[:, 0], [self.jacobian.shape[1]])
+        dN[~exact] = -self.mismatch.ravel()[~exact] - (self._bend @ dx)[~exact]
         return self._moved(dx, dN.reshape(self.N.shape))
 
     def _moved(self, dx: Array, dN: Array) -> NewtonState:
